@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * FsRequest: one FUSE request, from arrival to its only answer.
+ *
+ * A file system's operations are libfuse low-level callbacks. While one runs,
+ * fs_request_current() is its request. An operation may answer before it
+ * returns, or keep the FsRequest and answer later from the worker that
+ * received it (a completion callback) or from a helper thread
+ * (fs_request_offload()).
+ *
+ * Until the answer, strings and payload handed to the operation stay valid,
+ * because they lie in the request's buffer; structures that libfuse built on
+ * its stack (struct fuse_file_info, struct stat, struct fuse_bufvec) do not.
+ *
+ * Every request is answered exactly once; debug builds abort where one is
+ * answered twice or leaked.
+ */
+#ifndef SLUICE_FS_SESSION_REQUEST_H
+#define SLUICE_FS_SESSION_REQUEST_H
+
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+
+#include "aio/io.h"
+#include "aio/pool.h"
+
+typedef struct FsRequest FsRequest;
+typedef struct FsSession FsSession;
+
+/** The request that the calling thread is handling, or NULL. */
+FsRequest *fs_request_current(void);
+
+/** libfuse's handle, for fuse_req_ctx() and fuse_reply_*(). */
+fuse_req_t fs_request_fuse(const FsRequest *request);
+
+FsSession *fs_request_session(const FsRequest *request);
+
+/** The context of the worker that received the request. */
+AioContext *fs_request_context(const FsRequest *request);
+
+/** The request's embedded I/O request; find the way back with fs_request_from_io(). */
+AioIo *fs_request_io(FsRequest *request);
+FsRequest *fs_request_from_io(AioIo *io);
+
+/** One pointer for the operation's own use between calls. */
+void fs_request_set_data(FsRequest *request, void *data);
+void *fs_request_get_data(const FsRequest *request);
+
+/**
+ * A page-aligned buffer of at least @size bytes (at most the session's
+ * max_write) for the data of a READ, sent by fs_request_reply_data() without
+ * a copy. It replaces the request's payload, which is no longer valid. NULL:
+ * @size is too large.
+ */
+void *fs_request_data_buffer(FsRequest *request, size_t size);
+
+/** Answer with the first @length bytes of fs_request_data_buffer(). */
+void fs_request_reply_data(FsRequest *request, size_t length);
+
+/** Answer a WRITE with the number of bytes written. */
+void fs_request_reply_write(FsRequest *request, size_t length);
+
+/** Answer with @error (a positive errno; 0: success without data). */
+void fs_request_reply_error(FsRequest *request, int error);
+
+/**
+ * Bracket any other fuse_reply_*() call made outside of the operation itself:
+ * makes @request the calling thread's current one.
+ * Returns what to pass to fs_request_leave().
+ */
+FsRequest *fs_request_enter(FsRequest *request) G_GNUC_WARN_UNUSED_RESULT;
+void fs_request_leave(FsRequest *previous);
+
+typedef void FsOffloadFn(FsRequest *request, void *opaque);
+
+/**
+ * Run @fn on a helper thread, with @request current there. @fn answers the
+ * request before it returns. @opaque: freed by nobody.
+ */
+void fs_request_offload(FsRequest *request, AioPool *pool, FsOffloadFn *fn, void *opaque);
+
+#endif /* SLUICE_FS_SESSION_REQUEST_H */

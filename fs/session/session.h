@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * FsSession: one FUSE mount and the workers that serve it.
+ *
+ * libfuse's low-level API decodes requests and encodes answers; reading the
+ * device, running the workers and writing the answers are ours (custom I/O).
+ *
+ * Life: new -> mount -> start -> (ready) -> stop or unmounted by others ->
+ * ended -> free. Functions are for the main thread unless they say otherwise.
+ */
+#ifndef SLUICE_FS_SESSION_SESSION_H
+#define SLUICE_FS_SESSION_SESSION_H
+
+#include <glib.h>
+
+#include "aio/context.h"
+#include "aio/pool.h"
+#include "fs/session/filesystem.h"
+
+typedef struct FsSession FsSession;
+
+typedef struct FsSessionParams {
+    const FsFilesystem *filesystem; /**< operations; must outlive the session */
+    void *userdata;                 /**< their userdata */
+    const char *mountpoint;         /**< a directory, or /dev/fd/N (already mounted) */
+    const char *source;             /**< shown as the mount's source (fsname) */
+    const char *subtype;            /**< shown as fuse.SUBTYPE; NULL: none */
+    const char *mount_options;      /**< comma list for mount(2)/fusermount3; may be NULL */
+    unsigned threads;               /**< workers; 0: max(1, CPUs / 2) */
+    unsigned helpers;               /**< most helper threads; 0: 16 */
+    unsigned max_background;        /**< asynchronous requests the kernel may queue; 0: 256 */
+    unsigned max_write;             /**< bytes; 0: 1 MiB */
+    bool debug;                     /**< log every request */
+    AioContextParams context;       /**< of each worker */
+    /** INIT has been answered: the mount serves. Main thread. */
+    void (*ready)(FsSession *session, void *opaque);
+    /**
+     * The mount is gone and every worker has stopped taking requests. Main
+     * thread. @error: 0 for an unmount or a requested stop, else errno
+     * (ECONNABORTED: the connection was aborted).
+     */
+    void (*ended)(FsSession *session, int error, void *opaque);
+    void *opaque;
+} FsSessionParams;
+
+void fs_session_params_init(FsSessionParams *params);
+
+FsSession *fs_session_new(const FsSessionParams *params, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Mount. May run fusermount3; call it before any thread exists. */
+bool fs_session_mount(FsSession *session, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Start the workers. The ready and ended events need the GLib main loop. */
+bool fs_session_start(FsSession *session, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * Stop in order: unmount, answer what is in flight, end the workers, then
+ * report through ended. Idempotent.
+ */
+void fs_session_stop(FsSession *session);
+
+/** Stop at once: abort the connection; what is in flight is answered into the void. */
+void fs_session_abort(FsSession *session);
+
+/** Join and free everything. In any phase. */
+void fs_session_free(FsSession *session);
+
+/** Helper threads for calls that may wait. Any thread. */
+AioPool *fs_session_pool(FsSession *session);
+
+/** libfuse's session, for notifications. Any thread. */
+struct fuse_session *fs_session_fuse(FsSession *session);
+
+void *fs_session_userdata(FsSession *session);
+unsigned fs_session_max_write(const FsSession *session);
+
+/** st_dev of the mount, 0 while unknown. Any thread. */
+dev_t fs_session_device(const FsSession *session);
+
+/** What INIT settled, for logs and `sluicefs check`. Any thread, after ready. */
+typedef struct FsInitResult {
+    unsigned kernel_minor, minor;
+    uint64_t kernel_flags, flags; /**< FUSE_* INIT bits, flags2 in the upper half */
+    unsigned max_write, max_readahead, max_background, max_pages;
+} FsInitResult;
+void fs_session_get_init(FsSession *session, FsInitResult *result);
+
+typedef struct FsSessionStats {
+    uint64_t requests;      /**< received */
+    uint64_t replies;       /**< sent */
+    uint64_t offloaded;     /**< handed to a helper thread */
+    uint64_t in_flight;     /**< received and not yet answered */
+    uint64_t device_reads;  /**< read(2) calls on the device */
+    uint64_t device_eagain; /**< of them that found nothing */
+    uint64_t device_writes; /**< write calls on the device that were not ring requests */
+    AioStats aio;           /**< sum over the workers */
+} FsSessionStats;
+void fs_session_get_stats(FsSession *session, FsSessionStats *stats);
+
+#endif /* SLUICE_FS_SESSION_SESSION_H */
