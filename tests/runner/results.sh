@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+#
+# Results of a test run, one line each in $RESULTS:
+#
+#   STATUS <tab> NAME <tab> SECONDS <tab> REASON
+#
+# STATUS is passed, failed or skipped; a skipped test never counts as passed.
+# Sourced by run-tests, which sets RESULTS, LOGS and QUIET.
+
+# result_add STATUS NAME SECONDS [REASON]: note a result and tell the reader.
+result_add() {
+    local status=$1 name=$2 seconds=$3 reason=${4-}
+    printf '%s\t%s\t%s\t%s\n' "$status" "$name" "$seconds" "${reason//[$'\t\n']/ }" >>"$RESULTS"
+    result_show "$status" "$name" "$seconds" "$reason"
+}
+
+# result_show STATUS NAME SECONDS [REASON]: print one result.
+result_show() {
+    local status=$1 name=$2 seconds=$3 reason=${4-} color='' plain=''
+    if [ -t 1 ]; then
+        plain=$'\e[0m'
+        case $status in
+        passed) color=$'\e[32m' ;;
+        failed) color=$'\e[31m' ;;
+        skipped) color=$'\e[33m' ;;
+        esac
+    fi
+    printf '%s%-7s%s %s (%s s)%s\n' "$color" "$status" "$plain" "$name" "$seconds" \
+        "${reason:+: $reason}"
+}
+
+# result_count STATUS: how many results have it.
+result_count() {
+    awk -F'\t' -v status="$1" '$1 == status { n++ } END { print n + 0 }' "$RESULTS"
+}
+
+# results_json: every result as one JSON document on standard output.
+results_json() {
+    python3 - "$RESULTS" <<'PYTHON'
+import json
+import sys
+
+results = []
+for line in open(sys.argv[1], encoding="utf-8", errors="replace"):
+    status, name, seconds, reason = line.rstrip("\n").split("\t")
+    results.append({"name": name, "status": status, "seconds": float(seconds), "reason": reason})
+count = {s: sum(r["status"] == s for r in results) for s in ("passed", "failed", "skipped")}
+json.dump({"results": results, **count}, sys.stdout, indent=1)
+print()
+PYTHON
+}
+
+# step NAME LIMIT COMMAND...: run a command as one result, its output in a log.
+step() {
+    local name=$1 limit=$2 log start status=0 seconds
+    shift 2
+    log=$LOGS/${name//\//-}.log
+    start=$EPOCHREALTIME
+    timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null || status=$?
+    seconds=$(seconds_since "$start")
+    case $status in
+    0) result_add passed "$name" "$seconds" ;;
+    77) result_add skipped "$name" "$seconds" "$(tail -n 1 "$log")" ;;
+    *)
+        [ $status -ne 124 ] || echo "step: time limit of $limit s reached" >>"$log"
+        result_add failed "$name" "$seconds" "status $status, see $log"
+        show_log_tail "$log"
+        return 1
+        ;;
+    esac
+}
+
+# show_log_tail FILE: the end of a log, indented.
+show_log_tail() {
+    tail -n 25 "$1" | sed 's/^/    | /'
+}
+
+# seconds_since EPOCHREALTIME: elapsed time with one decimal.
+seconds_since() {
+    awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'
+}
