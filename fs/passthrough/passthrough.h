@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * FsPassthrough: a directory of the host, served as it is.
+ *
+ * Everything is reached below one root descriptor, one component at a time;
+ * no symbolic link, rename or ".." of a client leads out of it, and the
+ * daemon never sends a request to its own mount.
+ *
+ *     FsPassthroughParams params;
+ *     fs_passthrough_params_init(&params);
+ *     params.source = "/srv/data";
+ *     FsPassthrough *pt = fs_passthrough_new(&params, &error);
+ *     session_params.filesystem = fs_passthrough_filesystem();
+ *     session_params.userdata = pt;
+ *     ... fs_session_new(), then fs_passthrough_attach_session() ...
+ *     fs_session_free(session);
+ *     fs_passthrough_free(pt);
+ */
+#ifndef SLUICE_FS_PASSTHROUGH_PASSTHROUGH_H
+#define SLUICE_FS_PASSTHROUGH_PASSTHROUGH_H
+
+#include <stdbool.h>
+
+#include <glib.h>
+
+#include "fs/session/filesystem.h"
+#include "fs/session/session.h"
+
+typedef struct FsPassthrough FsPassthrough;
+
+/** How long the kernel may believe what it was told. */
+typedef enum FsPassthroughCache {
+    FS_PASSTHROUGH_CACHE_NONE,   /**< nothing is cached: others change the source */
+    FS_PASSTHROUGH_CACHE_AUTO,   /**< 1 s; file pages kept until mtime or size changed */
+    FS_PASSTHROUGH_CACHE_ALWAYS, /**< a day: only this mount changes the source */
+} FsPassthroughCache;
+
+/** Who decides about fcntl() and flock() locks. */
+typedef enum FsPassthroughLocks {
+    FS_PASSTHROUGH_LOCKS_LOCAL,  /**< the kernel, among the users of the mount */
+    FS_PASSTHROUGH_LOCKS_REMOTE, /**< the source, together with its other users */
+} FsPassthroughLocks;
+
+/** Other mounts found below the source. Our own mount always answers ELOOP. */
+typedef enum FsPassthroughXdev {
+    FS_PASSTHROUGH_XDEV_ALLOW, /**< shown */
+    FS_PASSTHROUGH_XDEV_DENY,  /**< EXDEV when they are entered */
+} FsPassthroughXdev;
+
+typedef struct FsPassthroughParams {
+    const char *source;       /**< the directory; NULL: root_fd */
+    int root_fd;              /**< an open directory, duplicated; used if source is NULL */
+    FsPassthroughCache cache; /**< default: auto */
+    double attr_timeout;      /**< seconds; negative (default): as cache says */
+    double entry_timeout;     /**< seconds; negative (default): as cache says */
+    FsPassthroughLocks locks; /**< default: local */
+    FsPassthroughXdev xdev;   /**< default: allow */
+    bool writeback;           /**< the kernel collects writes; default: no */
+    bool xattr;               /**< extended attributes are offered; default: yes */
+    /**
+     * The mount has default_permissions: the kernel has already checked the
+     * caller, supplementary groups included. Default: yes. Without it, what
+     * is created is checked by the host against the caller's uid and gid.
+     */
+    bool default_permissions;
+} FsPassthroughParams;
+
+/** Fill *params with the defaults; source and root_fd are still to be set. */
+void fs_passthrough_params_init(FsPassthroughParams *params);
+
+/**
+ * Open the source.
+ *
+ * Call it in the process that serves, after any fork: /proc/self/fd is kept
+ * open. Raises the soft limits of open files and file size to the hard ones,
+ * clears the umask and ignores SIGXFSZ, for the whole process. *params is not
+ * needed afterwards.
+ */
+FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params,
+                                  GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Close everything, also what the kernel did not forget. After the session is freed. */
+void fs_passthrough_free(FsPassthrough *pt);
+
+/** The operations; their userdata is an FsPassthrough. */
+const FsFilesystem *fs_passthrough_filesystem(void);
+
+/**
+ * Tell which session serves @pt: its st_dev is refused below the source, its
+ * helpers take the calls that may wait. Before fs_session_start().
+ */
+void fs_passthrough_attach_session(FsPassthrough *pt, FsSession *session);
+
+typedef struct FsPassthroughStats {
+    uint64_t inodes;        /**< the kernel knows of, each an open descriptor */
+    uint64_t handles;       /**< open files and directories */
+    uint64_t reads_inline;  /**< answered from memory without waiting */
+    uint64_t reads_ring;    /**< read on the worker's ring */
+    uint64_t writes_inline; /**< written without waiting for the disk */
+    uint64_t writes_ring;   /**< written on the worker's ring */
+    uint64_t lock_waits;    /**< lock requests that had to wait */
+} FsPassthroughStats;
+
+/** Any thread. */
+void fs_passthrough_get_stats(FsPassthrough *pt, FsPassthroughStats *stats);
+
+#endif /* SLUICE_FS_PASSTHROUGH_PASSTHROUGH_H */
