@@ -2,9 +2,10 @@
 /**
  * A pool of page-aligned buffers of one size, for one thread.
  *
- * Memory is reserved by mmap and touched as used; buffers whose use exceeded
- * a limit give their pages back when freed, so that an hour of 1 MiB requests
- * does not pin memory for ever.
+ * Memory is reserved by mmap and touched as used. A buffer that was used
+ * beyond AIO_BUFFER_RESIDENT and then not needed that much for a while gives
+ * the pages above that limit back, so that an hour of 1 MiB requests does not
+ * pin memory for ever, while a steady load of them takes no page faults.
  */
 #ifndef SLUICE_AIO_BUFFER_H
 #define SLUICE_AIO_BUFFER_H
@@ -12,6 +13,12 @@
 #include <stddef.h>
 
 typedef struct AioBufferPool AioBufferPool;
+
+/** Bytes of a free buffer that stay resident, its headroom apart. */
+#define AIO_BUFFER_RESIDENT ((size_t)64 * 1024)
+
+/** Buffers are looked through for pages to give back once in so many returns. */
+#define AIO_BUFFER_TRIM_INTERVAL 256
 
 /**
  * @size: bytes of each buffer, rounded up to pages
@@ -26,10 +33,22 @@ void aio_buffer_pool_free(AioBufferPool *pool);
 /** A page-aligned buffer, or NULL when memory is short. Home thread. */
 void *aio_buffer_get(AioBufferPool *pool);
 
-/** Return a buffer of which the first @used bytes may have been touched. Home thread. */
+/**
+ * Return a buffer of which the first @used bytes may have been touched. Home
+ * thread.
+ */
 void aio_buffer_put(AioBufferPool *pool, void *buffer, size_t used);
 
-/** Memory aligned to @alignment for O_DIRECT; NULL when short. Free with free(). */
+/**
+ * Give back now what free buffers hold above AIO_BUFFER_RESIDENT; for an
+ * owner that has become idle. Home thread.
+ */
+void aio_buffer_pool_trim(AioBufferPool *pool);
+
+/**
+ * Memory aligned to @alignment (a power of two) for O_DIRECT; NULL when
+ * short. Free with free().
+ */
 void *aio_buffer_alloc_aligned(size_t alignment, size_t size);
 
 #endif /* SLUICE_AIO_BUFFER_H */
