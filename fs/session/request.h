@@ -21,6 +21,9 @@
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "aio/io.h"
 #include "aio/pool.h"
 
@@ -34,6 +37,17 @@ FsRequest *fs_request_current(void);
 fuse_req_t fs_request_fuse(const FsRequest *request);
 
 FsSession *fs_request_session(const FsRequest *request);
+
+/** FUSE_READ, FUSE_WRITE, ... as the kernel sent it (also FUSE_STATX, FUSE_TMPFILE). */
+uint32_t fs_request_opcode(const FsRequest *request);
+
+/**
+ * Whether the file system must drop the set-user-id and set-group-id bits as
+ * part of this WRITE, OPEN, CREATE or SETATTR: the duty that comes with
+ * FUSE_HANDLE_KILLPRIV_V2, which every session negotiates. libfuse 3.14 does
+ * not pass it on for WRITE and OPEN.
+ */
+bool fs_request_kills_suidgid(const FsRequest *request);
 
 /** The context of the worker that received the request. */
 AioContext *fs_request_context(const FsRequest *request);
@@ -65,8 +79,12 @@ void fs_request_reply_error(FsRequest *request, int error);
 
 /**
  * Bracket any other fuse_reply_*() call made outside of the operation itself:
- * makes @request the calling thread's current one.
- * Returns what to pass to fs_request_leave().
+ * makes @request the calling thread's current one and keeps it alive until
+ * fs_request_leave(). Returns what to pass to fs_request_leave().
+ *
+ * Outside of a bracket or the operation, an answered request may be gone at
+ * once. fuse_reply_*() returns -ENOENT when the answer could not be delivered
+ * because the connection is gone: an OPEN or CREATE then has no RELEASE.
  */
 FsRequest *fs_request_enter(FsRequest *request) G_GNUC_WARN_UNUSED_RESULT;
 void fs_request_leave(FsRequest *previous);

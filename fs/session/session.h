@@ -30,6 +30,8 @@ typedef struct FsSessionParams {
     unsigned helpers;               /**< most helper threads; 0: 16 */
     unsigned max_background;        /**< asynchronous requests the kernel may queue; 0: 256 */
     unsigned max_write;             /**< bytes; 0: 1 MiB */
+    unsigned max_requests;          /**< requests one worker holds at once; 0: 1024 */
+    unsigned stop_timeout_ms;       /**< longest wait for busy files in stop; 0: 10 000 */
     bool debug;                     /**< log every request */
     AioContextParams context;       /**< of each worker */
     /** INIT has been answered: the mount serves. Main thread. */
@@ -54,15 +56,22 @@ bool fs_session_mount(FsSession *session, GError **error) G_GNUC_WARN_UNUSED_RES
 bool fs_session_start(FsSession *session, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /**
- * Stop in order: unmount, answer what is in flight, end the workers, then
- * report through ended. Idempotent.
+ * Stop in order: unmount lazily, go on serving the files that are still open
+ * until the last is closed or stop_timeout_ms have passed, answer what is in
+ * flight, then report through ended. Idempotent; nothing before start.
  */
 void fs_session_stop(FsSession *session);
 
-/** Stop at once: abort the connection; what is in flight is answered into the void. */
+/**
+ * Stop at once: abort the connection; what is in flight is answered into the
+ * void. For a second SIGTERM. Ends with ECONNABORTED. Idempotent.
+ */
 void fs_session_abort(FsSession *session);
 
-/** Join and free everything. In any phase. */
+/**
+ * Join and free everything. In any phase: a session that has not ended is
+ * aborted first. Waits for operations that run on helper threads.
+ */
 void fs_session_free(FsSession *session);
 
 /** Helper threads for calls that may wait. Any thread. */
