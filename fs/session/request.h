@@ -61,6 +61,21 @@ void fs_request_set_data(FsRequest *request, void *data);
 void *fs_request_get_data(const FsRequest *request);
 
 /**
+ * Room for more of the operation's own state, so that a request needs no
+ * allocation: FS_REQUEST_SCRATCH bytes aligned as from malloc(), of undefined
+ * content at the start, valid until the answer.
+ */
+#define FS_REQUEST_SCRATCH 64
+void *fs_request_scratch(FsRequest *request);
+
+/**
+ * The request as it came, for what libfuse 3.14 does not show (write and open
+ * flags, extensions): fuse_in_header and all arguments, *length bytes. Valid
+ * until fs_request_data_buffer() or the answer.
+ */
+const void *fs_request_raw(FsRequest *request, size_t *length);
+
+/**
  * A page-aligned buffer of at least @size bytes (at most the session's
  * max_write) for the data of a READ, sent by fs_request_reply_data() without
  * a copy. It replaces the request's payload, which is no longer valid. NULL:
