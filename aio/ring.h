@@ -56,6 +56,7 @@ struct CqeHandler {
     uint32_t flags; /**< from the CQE, valid in the callback */
     /* private */
     bool busy;
+    bool immediate; /**< called inside the CQ walk; for the context's own use */
     CqeHandler *next;
 };
 

@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Queueing, submission and completion of requests on one io_uring.
+ *
+ * How it works
+ *
+ * A request passes through at most four places:
+ *
+ *     backlog -> SQ (queued) -> kernel (in flight) -> ready list -> callback
+ *
+ * The backlog is empty in normal operation. It takes over when the kernel
+ * refuses SQEs (EAGAIN, EBUSY), or when more requests are outstanding than the
+ * CQ can hold, so that completions never depend on the kernel's overflow list.
+ * Order among the requests is kept: while the backlog is not empty, every new
+ * request goes to its end, and it empties from its head.
+ *
+ * A walk of the CQ copies result and flags into the handler and releases the
+ * CQ slot; callbacks run later, from aio_ring_dispatch(), which takes one
+ * handler at a time off the ready list. A callback may therefore queue
+ * requests, reuse its own handler or turn the loop again: a nested turn
+ * continues the same list.
+ *
+ * With DEFER_TASKRUN (Linux 6.1) completions of asynchronous work become
+ * visible only when the owner enters the kernel for events; the kernel raises
+ * IORING_SQ_TASKRUN when there is something to fetch. "Is there work" is thus
+ * "CQ not empty or task-run flag or overflow flag", and lives in one place,
+ * aio_ring_has_completions().
+ *
+ * Ownership: all state belongs to the thread that made the ring. The kernel
+ * enforces it (SINGLE_ISSUER, Linux 6.0), assertions do so on older kernels.
+ */
+#include "aio/ring-internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "aio/batch.h"
+#include "aio/context-internal.h"
+
+static void assert_owner(const AioRing *ring)
+{
+    g_assert(pthread_equal(ring->owner, pthread_self()));
+}
+
+static unsigned ring_queued(const AioRing *ring)
+{
+    return io_uring_sq_ready(&ring->uring);
+}
+
+unsigned aio_ring_queued(const AioRing *ring)
+{
+    return ring_queued(ring) + ring->backlog.count;
+}
+
+unsigned aio_ring_in_flight(const AioRing *ring)
+{
+    return ring->outstanding - MIN(ring->outstanding, ring_queued(ring));
+}
+
+/* Move whole chains from the backlog into the SQ as far as there is room. */
+static void ring_refill(AioRing *ring)
+{
+    while (ring->backlog.count > 0) {
+        unsigned chain = aio_backlog_chain_length(&ring->backlog);
+        if (io_uring_sq_space_left(&ring->uring) < chain ||
+            (ring->outstanding > 0 && ring->outstanding + chain > ring->limit)) {
+            return;
+        }
+        for (unsigned i = 0; i < chain; i++) {
+            struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+            memcpy(sqe, aio_backlog_peek(&ring->backlog, 0), ring->backlog.image_size);
+            aio_backlog_pop(&ring->backlog);
+            if (sqe->user_data != AIO_RING_TAG_UNCOUNTED) {
+                ring->outstanding++;
+            }
+        }
+    }
+}
+
+/*
+ * One pass of submission. EINTR is repeated; EAGAIN is repeated once, as it
+ * may pass; whatever else leaves SQEs queued marks the ring blocked until a
+ * completion has been taken.
+ */
+int aio_ring_submit(AioRing *ring)
+{
+    int result = 0;
+    bool again = false;
+
+    assert_owner(ring);
+    ring_refill(ring);
+    while (ring_queued(ring) > 0) {
+        unsigned queued = ring_queued(ring);
+        int ret = ring->submit(&ring->uring);
+        aio_counter_add(&ring->counters->enters, 1);
+        if (ret > 0) {
+            aio_counter_add(&ring->counters->submits, 1);
+            aio_counter_add(&ring->counters->sqes, ret);
+            ring->blocked = false;
+            result = 0;
+            if (ring->setup_flags & IORING_SETUP_SQPOLL) {
+                break; /* the kernel thread takes them in its own time */
+            }
+            if (ring_queued(ring) == queued) {
+                break;
+            }
+            ring_refill(ring);
+            continue;
+        }
+        if (ret == -EINTR) {
+            continue;
+        }
+        if (ret == -EAGAIN && !again) {
+            again = true;
+            continue;
+        }
+        ring->blocked = true;
+        result = ret < 0 ? ret : -EAGAIN;
+        break;
+    }
+    return result;
+}
+
+/* A place in the SQ, or NULL when the request must go to the backlog. */
+static struct io_uring_sqe *ring_get_sqe(AioRing *ring)
+{
+    if (ring->backlog.count > 0 || ring->outstanding >= ring->limit) {
+        return NULL;
+    }
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+    if (!sqe && !ring->blocked) {
+        (void)aio_ring_submit(ring);
+        sqe = io_uring_get_sqe(&ring->uring);
+    }
+    return sqe;
+}
+
+static void ring_submit_deferred(void *opaque)
+{
+    AioRing *ring = opaque;
+    if (!ring->blocked && aio_ring_queued(ring) > 0) {
+        (void)aio_ring_submit(ring);
+    }
+}
+
+void aio_ring_add(AioRing *ring, AioPrepareFn *prepare, void *opaque, CqeHandler *handler)
+{
+    assert_owner(ring);
+    if (handler) {
+        g_assert(!handler->busy);
+        handler->busy = true;
+    }
+
+    struct io_uring_sqe *sqe = ring_get_sqe(ring);
+    bool queued = sqe != NULL;
+    if (queued) {
+        memset(sqe, 0, ring->backlog.image_size);
+    } else {
+        sqe = aio_backlog_push(&ring->backlog);
+        aio_counter_add(&ring->counters->backlogged, 1);
+    }
+    prepare(sqe, opaque);
+    if (sqe->flags & IOSQE_CQE_SKIP_SUCCESS) {
+        g_assert(!handler);
+        sqe->user_data = AIO_RING_TAG_UNCOUNTED;
+    } else {
+        sqe->user_data = (uintptr_t)handler;
+        if (queued) {
+            ring->outstanding++;
+        }
+    }
+
+    if (queued && ring_queued(ring) >= ring->max_batch && !ring->blocked) {
+        (void)aio_ring_submit(ring);
+    } else if (ring->ctx) {
+        aio_batch_defer(ring->ctx, ring_submit_deferred, ring);
+    }
+    if (ring->iopoll_bh) {
+        aio_bh_schedule(ring->iopoll_bh);
+    }
+}
+
+void aio_ring_reserve(AioRing *ring, unsigned n)
+{
+    assert_owner(ring);
+    g_assert(n <= ring->uring.sq.ring_entries);
+    if (ring->backlog.count > 0 || ring->outstanding + n > ring->limit) {
+        return; /* the backlog keeps chains together */
+    }
+    if (io_uring_sq_space_left(&ring->uring) < n || ring_queued(ring) + n > ring->max_batch) {
+        (void)aio_ring_submit(ring);
+    }
+}
+
+static void prepare_cancel(struct io_uring_sqe *sqe, void *opaque)
+{
+    io_uring_prep_cancel(sqe, opaque, 0);
+}
+
+void aio_ring_cancel(AioRing *ring, CqeHandler *target, CqeHandler *handler)
+{
+    aio_ring_add(ring, prepare_cancel, target, handler);
+}
+
+typedef struct RingMessage {
+    int target_fd;
+} RingMessage;
+
+static void prepare_message(struct io_uring_sqe *sqe, void *opaque)
+{
+    const RingMessage *message = opaque;
+    io_uring_prep_msg_ring(sqe, message->target_fd, 0, AIO_RING_TAG_UNCOUNTED, 0);
+}
+
+void aio_ring_message(AioRing *ring, int target_fd, CqeHandler *handler)
+{
+    RingMessage message = {.target_fd = target_fd};
+    aio_ring_add(ring, prepare_message, &message, handler);
+}
+
+bool aio_ring_has_completions(const AioRing *ring)
+{
+    if (io_uring_cq_ready(&ring->uring) > 0) {
+        return true;
+    }
+    unsigned flags = __atomic_load_n(ring->uring.sq.kflags, __ATOMIC_RELAXED);
+    return flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+static void ring_complete(AioRing *ring, const struct io_uring_cqe *cqe)
+{
+    if (cqe->user_data == AIO_RING_TAG_UNCOUNTED) {
+        return;
+    }
+    g_assert(ring->outstanding > 0);
+    ring->outstanding--;
+
+    CqeHandler *handler = (CqeHandler *)(uintptr_t)cqe->user_data;
+    if (!handler) {
+        return;
+    }
+    handler->res = cqe->res;
+    handler->flags = cqe->flags;
+    if (handler->immediate) {
+        handler->busy = false;
+        handler->callback(handler);
+        return;
+    }
+    handler->next = NULL;
+    *ring->ready_tail = handler;
+    ring->ready_tail = &handler->next;
+}
+
+/* Take what is in the CQ now, at most @budget. */
+static unsigned ring_walk(AioRing *ring, unsigned budget)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, taken = 0;
+
+    io_uring_for_each_cqe(&ring->uring, head, cqe)
+    {
+        if (taken == budget) {
+            break;
+        }
+        ring_complete(ring, cqe);
+        taken++;
+    }
+    if (taken > 0) {
+        io_uring_cq_advance(&ring->uring, taken);
+        ring->blocked = false;
+        aio_counter_add(&ring->counters->reaps, 1);
+        aio_counter_add(&ring->counters->cqes, taken);
+    }
+    return taken;
+}
+
+unsigned aio_ring_reap(AioRing *ring, unsigned budget)
+{
+    unsigned taken = 0;
+
+    assert_owner(ring);
+    if (budget == 0) {
+        budget = ring->uring.cq.ring_entries;
+    }
+    while (taken < budget) {
+        taken += ring_walk(ring, budget - taken);
+        unsigned flags = __atomic_load_n(ring->uring.sq.kflags, __ATOMIC_RELAXED);
+        if (taken == budget || !(flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))) {
+            break;
+        }
+        if (flags & IORING_SQ_CQ_OVERFLOW) {
+            aio_counter_add(&ring->counters->cq_overflows, 1);
+        }
+        aio_counter_add(&ring->counters->enters, 1);
+        if (io_uring_get_events(&ring->uring) < 0) {
+            break;
+        }
+    }
+    return taken;
+}
+
+/* The kernel refused SQEs and holds none: give it a moment. */
+static void ring_pause(int64_t timeout_ns)
+{
+    const int64_t pause_ns = 1000 * 1000;
+    struct timespec ts = {
+        .tv_nsec = timeout_ns < 0 ? pause_ns : MIN(timeout_ns, pause_ns),
+    };
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
+}
+
+/* One enter that submits all and waits for one completion. 0 or negative errno. */
+static int ring_submit_and_wait(AioRing *ring, int64_t timeout_ns)
+{
+    unsigned queued = ring_queued(ring);
+    int ret;
+
+    if (timeout_ns < 0) {
+        ret = io_uring_submit_and_wait(&ring->uring, 1);
+    } else {
+        struct __kernel_timespec ts = {
+            .tv_sec = timeout_ns / G_GINT64_CONSTANT(1000000000),
+            .tv_nsec = timeout_ns % G_GINT64_CONSTANT(1000000000),
+        };
+        struct io_uring_cqe *cqe;
+        ret = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &ts, NULL);
+    }
+    aio_counter_add(&ring->counters->enters, 1);
+    if (queued > 0) {
+        unsigned accepted = queued - MIN(queued, ring_queued(ring));
+        if (ring->setup_flags & IORING_SETUP_SQPOLL) {
+            accepted = queued;
+        }
+        if (accepted > 0) {
+            aio_counter_add(&ring->counters->submits, 1);
+            aio_counter_add(&ring->counters->sqes, accepted);
+        }
+    }
+    return ret < 0 ? ret : 0;
+}
+
+int aio_ring_wait(AioRing *ring, int64_t timeout_ns)
+{
+    unsigned taken = 0;
+
+    assert_owner(ring);
+    /* Submit separately where a test watches submissions or the pass must retry. */
+    if (timeout_ns == 0 || ring->submit != io_uring_submit || ring->blocked ||
+        io_uring_cq_ready(&ring->uring) > 0) {
+        int ret = aio_ring_submit(ring);
+        taken = aio_ring_reap(ring, 0);
+        if (taken > 0 || timeout_ns == 0) {
+            return (int)taken;
+        }
+        if (ret < 0 && aio_ring_in_flight(ring) == 0) {
+            ring_pause(timeout_ns);
+            return ret;
+        }
+    } else {
+        ring_refill(ring);
+    }
+
+    int64_t deadline_ns = timeout_ns > 0 ? aio_clock_ns() + timeout_ns : 0;
+    for (;;) {
+        int ret = ring_submit_and_wait(ring, timeout_ns);
+        taken = aio_ring_reap(ring, 0);
+        if (taken > 0 || ret == -ETIME) {
+            return (int)taken;
+        }
+        if (ret < 0 && ret != -EINTR) {
+            ring->blocked = ring_queued(ring) > 0;
+            if (aio_ring_in_flight(ring) == 0) {
+                ring_pause(timeout_ns);
+            }
+            return ret;
+        }
+        if (timeout_ns > 0) {
+            timeout_ns = deadline_ns - aio_clock_ns();
+            if (timeout_ns <= 0) {
+                return 0;
+            }
+        }
+    }
+}
+
+bool aio_ring_is_ready(const AioRing *ring)
+{
+    return ring->ready_head != NULL;
+}
+
+bool aio_ring_dispatch(AioRing *ring)
+{
+    bool progress = false;
+
+    while (ring->ready_head) {
+        CqeHandler *handler = ring->ready_head;
+        ring->ready_head = handler->next;
+        if (!ring->ready_head) {
+            ring->ready_tail = &ring->ready_head;
+        }
+        handler->busy = false;
+        progress = true;
+        handler->callback(handler);
+    }
+    return progress;
+}
+
+void aio_ring_free(AioRing *ring)
+{
+    if (!ring) {
+        return;
+    }
+    assert_owner(ring);
+    while (ring->outstanding > 0 || ring->backlog.count > 0 || ring->ready_head) {
+        if (!ring->ready_head) {
+            (void)aio_ring_wait(ring, -1);
+        }
+        aio_ring_dispatch(ring);
+    }
+    if (ring->ctx) {
+        aio_ring_detach(ring);
+    }
+    io_uring_queue_exit(&ring->uring);
+    aio_backlog_fini(&ring->backlog);
+    g_free(ring);
+}
+
+/* -- Rings driven by a context as an ordinary handler -- */
+
+static void ring_progress(void *opaque)
+{
+    AioRing *ring = opaque;
+    aio_ring_reap(ring, 0);
+    aio_ring_dispatch(ring);
+    if (aio_ring_queued(ring) > 0) {
+        (void)aio_ring_submit(ring);
+    }
+}
+
+static bool ring_poll(void *opaque)
+{
+    return aio_ring_has_completions(opaque);
+}
+
+/* A polled ring completes nothing by itself: look as long as something is in flight. */
+static void ring_iopoll(void *opaque)
+{
+    AioRing *ring = opaque;
+    (void)aio_ring_submit(ring);
+    aio_counter_add(&ring->counters->enters, 1);
+    (void)io_uring_get_events(&ring->uring);
+    ring_walk(ring, ring->uring.cq.ring_entries);
+    aio_ring_dispatch(ring);
+    if (ring->iopoll_bh && ring->outstanding + ring->backlog.count > 0) {
+        aio_bh_schedule(ring->iopoll_bh);
+    }
+}
+
+void aio_ring_attach(AioRing *ring, AioContext *ctx)
+{
+    static const AioFdOps ops = {
+        .read = ring_progress, .poll = ring_poll, .poll_ready = ring_progress};
+
+    assert_owner(ring);
+    g_assert(!ring->ctx && aio_context_is_home(ctx));
+    ring->ctx = ctx;
+    ring->counters = aio_context_counters(ctx);
+    if (ring->setup_flags & IORING_SETUP_IOPOLL) {
+        ring->iopoll_bh = aio_bh_new(ctx, ring_iopoll, ring);
+    } else {
+        aio_set_fd_handler(ctx, ring->uring.ring_fd, &ops, ring);
+    }
+}
+
+void aio_ring_detach(AioRing *ring)
+{
+    assert_owner(ring);
+    g_assert(ring->ctx && ring->outstanding == 0 && ring->backlog.count == 0);
+    if (ring->iopoll_bh) {
+        aio_bh_delete(ring->iopoll_bh);
+        ring->iopoll_bh = NULL;
+    } else {
+        aio_set_fd_handler(ring->ctx, ring->uring.ring_fd, NULL, NULL);
+    }
+    ring->ctx = NULL;
+    ring->counters = &ring->own_counters;
+}
