@@ -24,7 +24,8 @@ struct AioIoThread {
     bool stop; /* home thread */
     pthread_mutex_t lock;
     pthread_cond_t cond;
-    bool started; /* locked: ctx or error is set */
+    bool started;  /* locked: ctx or error is set */
+    bool may_free; /* locked: the stopper has let go of the context */
 };
 
 static void iothread_stop(void *opaque)
@@ -63,6 +64,12 @@ static void *iothread_main(void *opaque)
     while (!thread->stop) {
         aio_context_poll(ctx, true);
     }
+    /* The stopper's wake-up may still be on its way through the context. */
+    pthread_mutex_lock(&thread->lock);
+    while (!thread->may_free) {
+        pthread_cond_wait(&thread->cond, &thread->lock);
+    }
+    pthread_mutex_unlock(&thread->lock);
     aio_context_free(ctx);
     return NULL;
 }
@@ -167,6 +174,10 @@ void aio_iothread_free(AioIoThread *thread)
     }
     g_assert(!aio_context_is_home(thread->ctx));
     aio_bh_call_once(thread->ctx, iothread_stop, thread);
+    pthread_mutex_lock(&thread->lock);
+    thread->may_free = true;
+    pthread_cond_signal(&thread->cond);
+    pthread_mutex_unlock(&thread->lock);
     pthread_join(thread->thread, NULL);
     iothread_release(thread);
 }
