@@ -257,7 +257,8 @@ int64_t aio_context_timeout(AioContext *ctx)
     int64_t timeout_ns = aio_bh_timeout(ctx);
     int64_t deadline_ns = aio_timers_deadline(ctx);
     if (timeout_ns != 0 && deadline_ns >= 0) {
-        int64_t left_ns = MAX(0, deadline_ns - aio_clock_ns());
+        int64_t left_ns = deadline_ns - aio_clock_ns();
+        left_ns = MAX(left_ns, 0);
         timeout_ns = timeout_ns < 0 ? left_ns : MIN(timeout_ns, left_ns);
     }
     return timeout_ns;
