@@ -148,12 +148,16 @@ struct AioContext {
     unsigned batch_depth;
     GArray *batch; /**< AioBatchEntry */
 
+    struct AioInbox *inbox; /**< where finished helper work comes back: see inbox.c */
     void *io_state;
     void (*io_state_free)(void *);
 };
 
 /** The context's counters; the home thread writes them. */
 AioCounters *aio_context_counters(AioContext *ctx);
+
+/** Where helper threads hand finished work back. Any thread. */
+struct AioInbox *aio_context_inbox(AioContext *ctx);
 
 /** The I/O engine's per-context state. @free_fn runs first in aio_context_free(). */
 void *aio_context_io_state(AioContext *ctx);

@@ -22,6 +22,7 @@
 #include <time.h>
 
 #include "aio/error.h"
+#include "aio/inbox.h"
 #include "aio/ring-internal.h"
 
 static _Thread_local AioContext *current_context;
@@ -147,7 +148,19 @@ AioContext *aio_context_new(const AioContextParams *params, GError **error)
         return NULL;
     }
     aio_context_set_max_batch(ctx, params->max_batch);
+    ctx->inbox = aio_inbox_new(ctx);
     return ctx;
+}
+
+/* Turn until requests and helper work are done; the done() of one may start another. */
+static void context_drain(AioContext *ctx)
+{
+    aio_inbox_drain(ctx->inbox);
+    while (ctx->io_state) {
+        ctx->io_state_free(ctx->io_state);
+        ctx->io_state = NULL;
+        aio_inbox_drain(ctx->inbox);
+    }
 }
 
 void aio_context_free(AioContext *ctx)
@@ -157,9 +170,8 @@ void aio_context_free(AioContext *ctx)
     }
     g_assert(aio_context_is_home(ctx) && ctx->depth == 0);
 
-    if (ctx->io_state_free) {
-        ctx->io_state_free(ctx->io_state);
-    }
+    context_drain(ctx);
+    aio_inbox_free(ctx->inbox);
     /* Completion callbacks may need the loop, so let it turn while users wait. */
     aio_notifier_fini(ctx);
     aio_handlers_remove_all(ctx);
@@ -223,6 +235,11 @@ AioCounters *aio_context_counters(AioContext *ctx)
 void aio_context_get_stats(AioContext *ctx, AioStats *stats)
 {
     aio_counters_read(&ctx->counters, stats);
+}
+
+struct AioInbox *aio_context_inbox(AioContext *ctx)
+{
+    return ctx->inbox;
 }
 
 void *aio_context_io_state(AioContext *ctx)
