@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/** Arithmetic and copying on I/O vectors; pure functions. */
+#ifndef SLUICE_AIO_IOV_H
+#define SLUICE_AIO_IOV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+/** Sum of the lengths, UINT64_MAX if it does not fit. */
+uint64_t aio_iov_length(const struct iovec *iov, unsigned count);
+
+/** Whether every base and length is a multiple of @alignment (a power of two). */
+bool aio_iov_is_aligned(const struct iovec *iov, unsigned count, size_t alignment);
+
+/** Copy the whole vector to @buf. */
+void aio_iov_to_buf(const struct iovec *iov, unsigned count, void *buf);
+
+/** Copy @size bytes of @buf to the start of the vector; less if the vector is shorter. */
+void aio_iov_from_buf(const struct iovec *iov, unsigned count, const void *buf, uint64_t size);
+
+/** Fill the vector with zeros from byte @offset to its end. */
+void aio_iov_zero_from(const struct iovec *iov, unsigned count, uint64_t offset);
+
+#endif /* SLUICE_AIO_IOV_H */
