@@ -254,7 +254,7 @@ static void test_idle_thread_is_reused(void)
         do {
             sched_yield();
             aio_pool_get_stats(pool, &stats);
-        } while (stats.idle_threads < 1);
+        } while (next <= i || stats.idle_threads < 1);
         g_assert_cmpuint(stats.threads, ==, 1);
     }
     aio_pool_free(pool);
