@@ -5,6 +5,10 @@
  * The session is written against this interface; the device transport
  * (device.c: a cloned /dev/fuse per worker) is always there, FUSE over
  * io_uring comes beside it.
+ *
+ * A transport asks its worker for an empty FsRequest, gives it a buffer, fills
+ * it and reports it as received. From then on the request is the worker's
+ * until the worker returns the buffer through recycle().
  */
 #ifndef SLUICE_FS_TRANSPORT_TRANSPORT_H
 #define SLUICE_FS_TRANSPORT_TRANSPORT_H
@@ -19,28 +23,61 @@ typedef struct FsTransport FsTransport;
 typedef struct FsTransportOps FsTransportOps;
 typedef struct FsRequest FsRequest;
 
+/**
+ * Bytes of a FUSE_WRITE before its data: fuse_in_header and fuse_write_in. A
+ * request lies so that this offset is page aligned: FsRequest.data.
+ */
+#define FS_TRANSPORT_HEADROOM 80
+
+/** Traffic on the device. */
+typedef struct FsTransportStats {
+    uint64_t reads;  /**< read(2) calls */
+    uint64_t eagain; /**< of them that found nothing */
+    uint64_t writes; /**< write calls that were not ring requests */
+} FsTransportStats;
+
 struct FsTransportOps {
     const char *name;
     /** Begin to take requests. On the worker's thread. 0 or negative errno. */
     int (*start)(FsTransport *transport);
     /** Take no more; what was taken is still answered. On the worker's thread. */
     void (*stop)(FsTransport *transport);
+    /** The worker, which had no empty request to give, has one again. On its thread. */
+    void (*resume)(FsTransport *transport);
+    /** Take back the buffer of a request that nobody uses. On the worker's thread. */
+    void (*recycle)(FsTransport *transport, FsRequest *request);
     /** Release everything. On the worker's thread, nothing in flight. */
     void (*free)(FsTransport *transport);
     /**
-     * Send an answer. @iov[0] is the fuse_out_header. Any thread; on the
-     * worker's own thread the answer may travel with its next submission.
-     * 0 or negative errno.
+     * Send an answer. @iov[0] is the fuse_out_header. Any thread.
+     *
+     * Where FsRequest.deferrable is set and the caller is the worker's own
+     * thread, the answer may travel with its next submission. Ends with
+     * fs_request_sent(), at once or later, whatever the result.
+     * 0 or negative errno: ENOENT and ENODEV mean that nobody waits any more.
      */
-    int (*reply)(FsTransport *transport, FsRequest *request, const struct iovec *iov,
-                 int iov_count);
+    int (*reply)(FsTransport *transport, FsRequest *request, struct iovec *iov, int iov_count);
+    /** Send a message that answers no request of ours. 0 or negative errno. Any thread. */
+    int (*send)(FsTransport *transport, const struct iovec *iov, int iov_count);
+    void (*get_stats)(FsTransport *transport, FsTransportStats *stats);
+};
+
+struct FsTransport {
+    const FsTransportOps *ops;
 };
 
 /** What a transport tells its worker. Called on the worker's thread. */
 typedef struct FsTransportEvents {
-    /** A whole request lies in the request's buffer. */
+    /**
+     * An empty request to fill, or NULL: the worker holds as many as it may.
+     * The transport then pauses until resume().
+     */
+    FsRequest *(*take)(void *opaque);
+    /** Return a request that was taken and never received. */
+    void (*untake)(FsRequest *request, void *opaque);
+    /** A whole request lies at FsRequest.data - FS_TRANSPORT_HEADROOM, FsRequest.length bytes. */
     void (*received)(FsRequest *request, void *opaque);
-    /** No more will come: ENODEV unmounted, ECONNABORTED aborted, other errno. */
+    /** No more will come: ENODEV unmounted, ECONNABORTED aborted, other errno. Once. */
     void (*closed)(int error, void *opaque);
 } FsTransportEvents;
 

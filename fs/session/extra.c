@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * STATX and TMPFILE on top of a libfuse that knows neither.
+ *
+ * How it works: a file system must be given a fuse_req_t, and only libfuse's
+ * decoder makes one. So these requests are rewritten in place into older ones
+ * of the same layout, and the operation that libfuse calls (ops.c) looks at
+ * the opcode kept in FsRequest to find out what it really is:
+ *
+ *   STATX    fuse_statx_in begins like fuse_getattr_in: becomes GETATTR; its
+ *            two extra fields are kept in the request.
+ *   TMPFILE  has the layout of CREATE, with a name that means nothing:
+ *            becomes CREATE.
+ *
+ * The answers are the file system's: fs_reply_statx(), fuse_reply_create().
+ * Without the operation, or when too short, the request is left alone and
+ * libfuse answers ENOSYS, after which the kernel does not ask again.
+ */
+#include "fs/session/extra.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <sys/stat.h>
+
+#include "fs/session/kernel-abi.h"
+#include "fs/session/session-internal.h"
+
+void fs_extra_rewrite(FsRequest *request, struct fuse_in_header *in)
+{
+    const FsExtraOps *extra = &fs_request_session(request)->filesystem->extra;
+    const size_t body = request->length - sizeof(*in);
+
+    if (request->opcode == FS_FUSE_STATX && extra->statx != NULL &&
+        body >= sizeof(struct fs_fuse_statx_in)) {
+        const struct fs_fuse_statx_in *statx_in = (const void *)(in + 1);
+        request->statx_flags = statx_in->sx_flags;
+        request->statx_mask = statx_in->sx_mask;
+        in->opcode = FUSE_GETATTR;
+    } else if (request->opcode == FUSE_TMPFILE && extra->tmpfile != NULL &&
+               body > sizeof(struct fuse_create_in)) {
+        in->opcode = FUSE_CREATE;
+    }
+}
+
+static struct fs_fuse_sx_time sx_time(struct statx_timestamp time)
+{
+    return (struct fs_fuse_sx_time){.tv_sec = time.tv_sec, .tv_nsec = time.tv_nsec};
+}
+
+int fs_reply_statx(fuse_req_t req, const struct statx *stx, double attr_timeout)
+{
+    double limit = attr_timeout < 1e15 ? attr_timeout : 1e15;
+    uint64_t seconds = limit > 0 ? (uint64_t)limit : 0;
+    double rest = limit > 0 ? limit - (double)seconds : 0;
+    const struct fs_fuse_statx_out out = {
+        .attr_valid = seconds,
+        .attr_valid_nsec = (uint32_t)(MIN(rest, 0.999999999) * 1e9),
+        .stat =
+            {
+                .mask = stx->stx_mask,
+                .blksize = stx->stx_blksize,
+                .attributes = stx->stx_attributes,
+                .nlink = stx->stx_nlink,
+                .uid = stx->stx_uid,
+                .gid = stx->stx_gid,
+                .mode = stx->stx_mode,
+                .ino = stx->stx_ino,
+                .size = stx->stx_size,
+                .blocks = stx->stx_blocks,
+                .attributes_mask = stx->stx_attributes_mask,
+                .atime = sx_time(stx->stx_atime),
+                .btime = sx_time(stx->stx_btime),
+                .ctime = sx_time(stx->stx_ctime),
+                .mtime = sx_time(stx->stx_mtime),
+                .rdev_major = stx->stx_rdev_major,
+                .rdev_minor = stx->stx_rdev_minor,
+                .dev_major = stx->stx_dev_major,
+                .dev_minor = stx->stx_dev_minor,
+            },
+    };
+    return fuse_reply_buf(req, (const char *)&out, sizeof(out));
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * FUSE kernel interface newer than the oldest <linux/fuse.h> we build with
+ * (7.38, Linux 6.2). Each block names the protocol and the kernel that brought
+ * it; where the system's header knows better, the system's header wins.
+ */
+#ifndef SLUICE_FS_SESSION_KERNEL_ABI_H
+#define SLUICE_FS_SESSION_KERNEL_ABI_H
+
+#include <stdint.h>
+
+#include <linux/fuse.h>
+
+/** Newest protocol minor that this code was checked against. */
+#define FS_FUSE_MINOR 45
+
+/** Set in the unique number of an INTERRUPT, beside that of its request. Linux 4.20. */
+#define FS_FUSE_INTERRUPT_BIT UINT64_C(1)
+
+/* INIT flags; bits 32 and up travel in flags2 */
+#define FS_FUSE_CREATE_SUPP_GROUP    (UINT64_C(1) << 34) /* 7.38, Linux 6.3 */
+#define FS_FUSE_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36) /* 7.39, Linux 6.6 */
+#define FS_FUSE_PASSTHROUGH          (UINT64_C(1) << 37) /* 7.40, Linux 6.9 */
+#define FS_FUSE_NO_EXPORT_SUPPORT    (UINT64_C(1) << 38) /* 7.40, Linux 6.9 */
+#define FS_FUSE_HAS_RESEND           (UINT64_C(1) << 39) /* 7.40, Linux 6.9 */
+#define FS_FUSE_ALLOW_IDMAP          (UINT64_C(1) << 40) /* 7.41, Linux 6.12 */
+#define FS_FUSE_OVER_IO_URING        (UINT64_C(1) << 41) /* 7.42, Linux 6.14 */
+#define FS_FUSE_REQUEST_TIMEOUT      (UINT64_C(1) << 42) /* 7.43, Linux 6.15 */
+
+/* FUSE_STATX: 7.39, Linux 6.6 */
+#define FS_FUSE_STATX 52
+
+struct fs_fuse_statx_in {
+    uint32_t getattr_flags; /* this and the next two as in fuse_getattr_in */
+    uint32_t reserved;
+    uint64_t fh;
+    uint32_t sx_flags;
+    uint32_t sx_mask;
+};
+
+struct fs_fuse_sx_time {
+    int64_t tv_sec;
+    uint32_t tv_nsec;
+    int32_t reserved;
+};
+
+struct fs_fuse_statx {
+    uint32_t mask;
+    uint32_t blksize;
+    uint64_t attributes;
+    uint32_t nlink;
+    uint32_t uid;
+    uint32_t gid;
+    uint16_t mode;
+    uint16_t spare0;
+    uint64_t ino;
+    uint64_t size;
+    uint64_t blocks;
+    uint64_t attributes_mask;
+    struct fs_fuse_sx_time atime;
+    struct fs_fuse_sx_time btime;
+    struct fs_fuse_sx_time ctime;
+    struct fs_fuse_sx_time mtime;
+    uint32_t rdev_major;
+    uint32_t rdev_minor;
+    uint32_t dev_major;
+    uint32_t dev_minor;
+    uint64_t spare2[14];
+};
+
+struct fs_fuse_statx_out {
+    uint64_t attr_valid;
+    uint32_t attr_valid_nsec;
+    uint32_t flags;
+    uint64_t spare[2];
+    struct fs_fuse_statx stat;
+};
+
+_Static_assert(sizeof(struct fs_fuse_statx_in) == 24, "FUSE_STATX request");
+_Static_assert(sizeof(struct fs_fuse_statx) == 256, "FUSE_STATX attributes");
+_Static_assert(sizeof(struct fs_fuse_statx_out) == 288, "FUSE_STATX answer");
+
+#endif /* SLUICE_FS_SESSION_KERNEL_ABI_H */

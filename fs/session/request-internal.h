@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * The inside of an FsRequest, for fs/session and fs/transport.
+ *
+ * How it works
+ *
+ * A request is owned by the worker that received it. Holds keep it alive:
+ * one until the answer has been sent (not for requests without an answer),
+ * one for each thread that is inside fs_request_enter()/leave() with it; the
+ * worker itself is inside while libfuse decodes it. Whoever drops the last
+ * hold on the worker's thread recycles the request; on any other thread it
+ * pushes the request to the worker's list of returned ones (a stack that the
+ * worker takes as a whole, so there is no ABA problem).
+ *
+ * The fields before "atomic" are written by the worker before the operation
+ * runs, and by whoever handles the request afterwards; handing it to another
+ * thread goes through the pool's queue, which orders the accesses.
+ */
+#ifndef SLUICE_FS_SESSION_REQUEST_INTERNAL_H
+#define SLUICE_FS_SESSION_REQUEST_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "aio/ring.h"
+#include "fs/session/filesystem.h"
+#include "fs/session/request.h"
+
+typedef struct FsTransport FsTransport;
+typedef struct FsWorker FsWorker;
+
+/**
+ * Opcode of the request that fs_ops_forget_interrupts() invents. Its answer
+ * goes nowhere; the INTERRUPTs that libfuse lets go meanwhile are counted in
+ * FsRequest.used.
+ */
+#define FS_REQUEST_NO_OPCODE 0
+
+/** Largest answer (header included) that is copied to travel by the ring. */
+#define FS_REQUEST_SMALL_ANSWER 64
+
+typedef enum FsRequestState {
+    FS_REQUEST_IDLE,     /**< on a free list, or being filled */
+    FS_REQUEST_SILENT,   /**< has no answer (FORGET, INTERRUPT, ...) */
+    FS_REQUEST_PENDING,  /**< must be answered */
+    FS_REQUEST_ANSWERED, /**< has been */
+} FsRequestState;
+
+struct FsRequest {
+    FsWorker *worker;
+    FsRequest *next;                  /* free or returned list */
+    FsRequest *live_next, *live_prev; /* the worker's received ones; worker only */
+    fuse_req_t fuse;
+    void *user_data;
+
+    /* the request; set by the transport */
+    FsTransport *transport;
+    char *data;      /* page aligned; the request begins FS_TRANSPORT_HEADROOM before */
+    size_t capacity; /* bytes at data */
+    size_t length;   /* bytes received, headers included */
+    size_t used;     /* bytes at data that may have been touched */
+    uint64_t unique;
+    uint64_t nodeid;
+    uint32_t opcode; /* as the kernel sent it */
+    uint32_t open_flags;
+    uint32_t statx_flags, statx_mask;
+    bool kills_suidgid;
+    bool deferrable; /* nobody looks at the result of sending */
+    bool offloaded;  /* given to a helper thread; worker only */
+    bool in_op;      /* libfuse's decoder is running; worker only */
+
+    AioIo io;
+    AioPoolWork work;
+    FsOffloadFn *offload_fn;
+    void *offload_opaque;
+
+    /* the answer on its way through the ring; transport only */
+    CqeHandler sending;
+    const void *answer;
+    size_t answer_length;
+    char small_answer[FS_REQUEST_SMALL_ANSWER];
+
+    _Alignas(max_align_t) char scratch[FS_REQUEST_SCRATCH];
+
+    /* atomic */
+    _Atomic(unsigned) holds;
+    _Atomic(unsigned) state; /* FsRequestState */
+};
+
+/** Drop one hold. Any thread. */
+void fs_request_drop(FsRequest *request);
+
+/** The transport has sent the answer, or given up. Any thread. */
+void fs_request_sent(FsRequest *request);
+
+/** Run with @request (NULL: none) as the thread's current one, without a hold. */
+FsRequest *fs_request_swap_current(FsRequest *request);
+
+/**
+ * libfuse has allocated @fuse for the thread's current request: remember it.
+ * Called by every operation before the file system's.
+ */
+FsRequest *fs_request_bind(fuse_req_t fuse);
+
+/** Take note of an answer. Aborts on the second. Any thread. */
+void fs_request_mark_answered(FsRequest *request);
+
+#endif /* SLUICE_FS_SESSION_REQUEST_INTERNAL_H */

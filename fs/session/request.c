@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * FsRequest: what a file system may do with a request.
+ *
+ * The life of a request is described in request-internal.h. Answers go through
+ * libfuse, which calls back into reply.c with the bytes to send; that is where
+ * the thread's current request is looked up.
+ */
+#include "fs/session/request.h"
+
+#include <assert.h>
+
+#include "fs/session/request-internal.h"
+#include "fs/session/session-internal.h"
+#include "fs/session/worker.h"
+
+static _Thread_local FsRequest *current_request;
+
+FsRequest *fs_request_current(void)
+{
+    return current_request;
+}
+
+FsRequest *fs_request_swap_current(FsRequest *request)
+{
+    FsRequest *previous = current_request;
+    current_request = request;
+    return previous;
+}
+
+fuse_req_t fs_request_fuse(const FsRequest *request)
+{
+    return request->fuse;
+}
+
+FsRequest *fs_request_bind(fuse_req_t fuse)
+{
+    FsRequest *request = current_request;
+    assert(request != NULL);
+    request->fuse = fuse;
+    return request;
+}
+
+FsSession *fs_request_session(const FsRequest *request)
+{
+    return request->worker->session;
+}
+
+uint32_t fs_request_opcode(const FsRequest *request)
+{
+    return request->opcode;
+}
+
+bool fs_request_kills_suidgid(const FsRequest *request)
+{
+    return request->kills_suidgid;
+}
+
+AioContext *fs_request_context(const FsRequest *request)
+{
+    return request->worker->ctx;
+}
+
+AioIo *fs_request_io(FsRequest *request)
+{
+    return &request->io;
+}
+
+FsRequest *fs_request_from_io(AioIo *io)
+{
+    return aio_container_of(io, FsRequest, io);
+}
+
+void fs_request_set_data(FsRequest *request, void *data)
+{
+    request->user_data = data;
+}
+
+void *fs_request_get_data(const FsRequest *request)
+{
+    return request->user_data;
+}
+
+void *fs_request_scratch(FsRequest *request)
+{
+    return request->scratch;
+}
+
+const void *fs_request_raw(FsRequest *request, size_t *length)
+{
+    *length = request->length;
+    return request->data - FS_TRANSPORT_HEADROOM;
+}
+
+void fs_request_set_open_flags(FsRequest *request, uint32_t fopen_flags)
+{
+    request->open_flags = fopen_flags;
+}
+
+FsRequest *fs_request_enter(FsRequest *request)
+{
+    atomic_fetch_add_explicit(&request->holds, 1, memory_order_relaxed);
+    return fs_request_swap_current(request);
+}
+
+void fs_request_leave(FsRequest *previous)
+{
+    FsRequest *request = fs_request_swap_current(previous);
+    assert(request != NULL);
+    fs_request_drop(request);
+}
+
+void fs_request_drop(FsRequest *request)
+{
+    if (atomic_fetch_sub_explicit(&request->holds, 1, memory_order_acq_rel) == 1) {
+        assert(atomic_load_explicit(&request->state, memory_order_relaxed) != FS_REQUEST_PENDING);
+        fs_worker_release(request->worker, request);
+    }
+}
+
+void fs_request_sent(FsRequest *request)
+{
+    fs_request_drop(request);
+}
+
+void fs_request_mark_answered(FsRequest *request)
+{
+    unsigned was =
+        atomic_exchange_explicit(&request->state, FS_REQUEST_ANSWERED, memory_order_acq_rel);
+    assert(was == FS_REQUEST_PENDING);
+    fs_worker_count_answer(request->worker);
+}
+
+static void assert_pending(const FsRequest *request)
+{
+    assert(atomic_load_explicit(&request->state, memory_order_relaxed) == FS_REQUEST_PENDING);
+}
+
+void *fs_request_data_buffer(FsRequest *request, size_t size)
+{
+    assert_pending(request);
+    if (size > request->capacity) {
+        return NULL;
+    }
+    request->used = MAX(request->used, size);
+    return request->data;
+}
+
+void fs_request_reply_data(FsRequest *request, size_t length)
+{
+    assert_pending(request);
+    assert(length <= request->capacity);
+    FsRequest *previous = fs_request_enter(request);
+    request->deferrable = true;
+    fuse_reply_buf(request->fuse, request->data, length);
+    fs_request_leave(previous);
+}
+
+void fs_request_reply_write(FsRequest *request, size_t length)
+{
+    assert_pending(request);
+    FsRequest *previous = fs_request_enter(request);
+    request->deferrable = true;
+    fuse_reply_write(request->fuse, length);
+    fs_request_leave(previous);
+}
+
+void fs_request_reply_error(FsRequest *request, int error)
+{
+    assert_pending(request);
+    FsRequest *previous = fs_request_enter(request);
+    request->deferrable = true;
+    fuse_reply_err(request->fuse, error);
+    fs_request_leave(previous);
+}
+
+static void offload_run(AioPoolWork *work)
+{
+    FsRequest *request = aio_container_of(work, FsRequest, work);
+    FsRequest *previous = fs_request_enter(request);
+    request->offload_fn(request, request->offload_opaque);
+    assert(atomic_load_explicit(&request->state, memory_order_relaxed) != FS_REQUEST_PENDING);
+    fs_request_leave(previous);
+}
+
+void fs_request_offload(FsRequest *request, AioPool *pool, FsOffloadFn *fn, void *opaque)
+{
+    request->offload_fn = fn;
+    request->offload_opaque = opaque;
+    request->work = (AioPoolWork){.run = offload_run};
+    fs_worker_count_offload(request->worker, request);
+    aio_pool_submit(pool ? pool : fs_session_pool(fs_request_session(request)), &request->work);
+}

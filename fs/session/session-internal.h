@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/** The inside of an FsSession, for fs/session. The states are told in session.c. */
+#ifndef SLUICE_FS_SESSION_SESSION_INTERNAL_H
+#define SLUICE_FS_SESSION_SESSION_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "fs/session/session.h"
+#include "fs/session/worker.h"
+
+typedef enum FsSessionPhase {
+    FS_SESSION_NEW,
+    FS_SESSION_MOUNTED,  /* the kernel knows us; nobody reads the device */
+    FS_SESSION_SERVING,  /* workers run; INIT may still be ahead */
+    FS_SESSION_STOPPING, /* asked to unmount; still serving */
+    FS_SESSION_ABORTING, /* cutting the connection */
+    FS_SESSION_ENDING,   /* connection gone; answering what is in flight */
+    FS_SESSION_ENDED,    /* reported */
+} FsSessionPhase;
+
+/** Events from workers and the unmount thread to the main thread. */
+typedef enum FsSessionEvent {
+    FS_EVENT_READY = 1u << 0,          /* INIT answered */
+    FS_EVENT_INIT_FAILED = 1u << 1,    /* INIT answered with an error */
+    FS_EVENT_CLOSED = 1u << 2,         /* a worker takes no more */
+    FS_EVENT_DRAINED = 1u << 3,        /* a closed worker has nothing in flight */
+    FS_EVENT_UNMOUNT_FAILED = 1u << 4, /* the mount could not be detached */
+} FsSessionEvent;
+
+struct FsSession {
+    FsSessionParams params; /* constant; its strings are owned here */
+    const FsFilesystem *filesystem;
+    struct fuse_session *fuse;
+    char *mountpoint; /* canonical; NULL for /dev/fd/N */
+    unsigned max_write;
+    _Atomic(uint64_t) device; /* st_dev of the mount */
+    FsWorker *workers;        /* constant while they run */
+    unsigned worker_count;
+    AioPool *pool;
+
+    /* main thread */
+    FsSessionPhase phase;
+    bool ready_told;
+    int error;              /* for ended */
+    GMainContext *context;  /* of the main thread */
+    GSource *events_source; /* dispatches pending_events */
+    GSource *timer;         /* bounds STOPPING, ABORTING and ENDING */
+    GThread *detach_threads[2];
+
+    /* any thread */
+    _Atomic(unsigned) pending_events; /* FsSessionEvent */
+    _Atomic(unsigned) begun_workers;
+    _Atomic(unsigned) closed_workers;
+    _Atomic(unsigned) drained_workers;
+    _Atomic(int) close_error; /* of the first worker that closed */
+
+    /* written by the worker that handles INIT, before init_done */
+    FsInitResult init;
+    _Atomic(bool) init_done;
+};
+
+/** Post events to the main thread. Any thread. */
+void fs_session_post(FsSession *session, unsigned events);
+
+/** INIT has been answered on the first worker; @error: with this errno. Worker thread. */
+void fs_session_init_answered(FsSession *session, int error);
+
+#endif /* SLUICE_FS_SESSION_SESSION_INTERNAL_H */

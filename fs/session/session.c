@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * FsSession: see session.h for the life of a session, docs/design/session.md
+ * for the whole story.
+ *
+ * How it works: the main thread owns the phase. Workers and the threads that
+ * unmount report by setting bits of pending_events and waking the main
+ * context; session_dispatch() looks at the state of things, not at the order
+ * of events.
+ *
+ *   NEW -mount-> MOUNTED -start-> SERVING -stop-> STOPPING --+
+ *                                   |  \                     |
+ *                                   |   +---- abort -----> ABORTING
+ *                                   |                        |
+ *                                   +- all workers closed -> ENDING -> ENDED
+ *
+ * A worker is closed when its device says that the connection is gone. After
+ * stop that happens when the last file is closed, because the unmount is lazy;
+ * the timer turns a stop that takes too long into an abort. An abort cuts the
+ * connection and also tells each worker to quit, in case it cannot be cut.
+ * ENDING waits a little for the requests in flight.
+ *
+ * Unmounting runs on a thread of its own: it makes the kernel write back and
+ * release inodes, that is, send requests that the workers must answer, and the
+ * main thread must stay able to abort.
+ */
+#include "fs/session/session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "aio/error.h"
+#include "fs/session/log.h"
+#include "fs/session/mount.h"
+#include "fs/session/ops.h"
+#include "fs/session/reply.h"
+#include "fs/session/session-internal.h"
+
+#define DEFAULT_HELPERS         16
+#define DEFAULT_MAX_BACKGROUND  256
+#define DEFAULT_MAX_WRITE       (1024u * 1024)
+#define MIN_MAX_WRITE           4096u
+#define DEFAULT_MAX_REQUESTS    1024
+#define DEFAULT_STOP_TIMEOUT_MS 10000
+/** How long an abort may take until the session is reported as ended anyway. */
+#define ABORT_TIMEOUT_MS 1000
+/** How long requests in flight are waited for after the connection is gone. */
+#define ENDING_TIMEOUT_MS 5000
+
+/* --- making a session -------------------------------------------------------- */
+
+void fs_session_params_init(FsSessionParams *params)
+{
+    *params = (FsSessionParams){0};
+    aio_context_params_init(&params->context);
+}
+
+static void set_defaults(FsSession *session)
+{
+    FsSessionParams *params = &session->params;
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (params->threads == 0) {
+        params->threads = cpus > 2 ? (unsigned)cpus / 2 : 1;
+    }
+    if (params->helpers == 0) {
+        params->helpers = DEFAULT_HELPERS;
+    }
+    if (params->max_background == 0) {
+        params->max_background = DEFAULT_MAX_BACKGROUND;
+    }
+    params->max_background = MIN(params->max_background, UINT16_MAX);
+    if (params->max_write == 0) {
+        params->max_write = DEFAULT_MAX_WRITE;
+    }
+    if (params->max_requests == 0) {
+        params->max_requests = DEFAULT_MAX_REQUESTS;
+    }
+    if (params->stop_timeout_ms == 0) {
+        params->stop_timeout_ms = DEFAULT_STOP_TIMEOUT_MS;
+    }
+    params->mountpoint = g_strdup(params->mountpoint);
+    params->source = g_strdup(params->source);
+    params->subtype = g_strdup(params->subtype);
+    params->mount_options = g_strdup(params->mount_options);
+    session->max_write = params->max_write;
+}
+
+/** "-o" list for libfuse: commas inside a value are escaped. */
+static char *mount_options(const FsSessionParams *params)
+{
+    char *options = NULL;
+
+    if (params->source != NULL) {
+        g_autofree char *option = g_strdup_printf("fsname=%s", params->source);
+        fuse_opt_add_opt_escaped(&options, option);
+    }
+    if (params->subtype != NULL) {
+        g_autofree char *option = g_strdup_printf("subtype=%s", params->subtype);
+        fuse_opt_add_opt_escaped(&options, option);
+    }
+    if (params->mount_options != NULL && params->mount_options[0] != '\0') {
+        fuse_opt_add_opt(&options, params->mount_options);
+    }
+    if (params->debug) {
+        fuse_opt_add_opt(&options, "debug");
+    }
+    return options;
+}
+
+static struct fuse_session *make_fuse_session(FsSession *session, GError **error)
+{
+    struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+    struct fuse_lowlevel_ops ops;
+    char *options = mount_options(&session->params);
+
+    fuse_opt_add_arg(&args, "sluicefs");
+    if (options != NULL) {
+        fuse_opt_add_arg(&args, "-o");
+        fuse_opt_add_arg(&args, options);
+    }
+    fs_ops_fill(&ops, session->filesystem);
+
+    fs_log_capture_begin();
+    struct fuse_session *fuse =
+        fuse_session_new(&args, &ops, sizeof(ops), session->params.userdata);
+    g_autofree char *said = fs_log_capture_end();
+    if (fuse == NULL) {
+        g_set_error(error, AIO_ERROR, EINVAL, "libfuse refuses the mount options '%s': %s",
+                    options ? options : "", said[0] ? said : "no reason given");
+    }
+    fuse_opt_free_args(&args);
+    free(options);
+    return fuse;
+}
+
+FsSession *fs_session_new(const FsSessionParams *params, GError **error)
+{
+    assert(params->filesystem != NULL && params->mountpoint != NULL);
+    if (params->max_write != 0 &&
+        (params->max_write < MIN_MAX_WRITE || params->max_write > DEFAULT_MAX_WRITE)) {
+        g_set_error(error, AIO_ERROR, EINVAL, "max_write %u is not between %u and %u",
+                    params->max_write, MIN_MAX_WRITE, DEFAULT_MAX_WRITE);
+        return NULL;
+    }
+
+    FsSession *session = g_new0(FsSession, 1);
+    session->params = *params;
+    session->filesystem = params->filesystem;
+    set_defaults(session);
+    fs_log_install();
+    session->fuse = make_fuse_session(session, error);
+    if (session->fuse == NULL) {
+        fs_session_free(session);
+        return NULL;
+    }
+    return session;
+}
+
+/* --- mounting ------------------------------------------------------------------ */
+
+static bool is_passed_descriptor(const char *mountpoint)
+{
+    return g_str_has_prefix(mountpoint, "/dev/fd/");
+}
+
+/** The mountpoint's canonical path: how the kernel will list it. */
+static bool resolve_mountpoint(FsSession *session, GError **error)
+{
+    const char *given = session->params.mountpoint;
+    char *path = realpath(given, NULL);
+
+    if (path == NULL) {
+        g_set_error(error, AIO_ERROR, errno, "cannot mount on '%s': %s", given, g_strerror(errno));
+        return false;
+    }
+    session->mountpoint = g_strdup(path);
+    free(path);
+    return true;
+}
+
+/** Find out st_dev, and for a descriptor that was passed to us the mountpoint. */
+static void identify_mount(FsSession *session)
+{
+    dev_t device;
+
+    if (session->mountpoint != NULL) {
+        device = fs_mount_device(NULL, session->mountpoint);
+    } else {
+        device = fs_mount_device_of_fd(fuse_session_fd(session->fuse));
+        if (device != 0) {
+            session->mountpoint = fs_mount_find(NULL, device);
+        }
+    }
+    atomic_store(&session->device, device);
+}
+
+bool fs_session_mount(FsSession *session, GError **error)
+{
+    const char *given = session->params.mountpoint;
+
+    assert(session->phase == FS_SESSION_NEW);
+    if (!is_passed_descriptor(given) && !resolve_mountpoint(session, error)) {
+        return false;
+    }
+    const char *path = session->mountpoint ? session->mountpoint : given;
+    fs_log_capture_begin();
+    int result = fuse_session_mount(session->fuse, path);
+    g_autofree char *said = fs_log_capture_end();
+    if (result != 0) {
+        g_set_error(error, AIO_ERROR, EIO, "cannot mount on '%s': %s", given,
+                    said[0] ? said : "see the message of fusermount3");
+        g_clear_pointer(&session->mountpoint, g_free);
+        return false;
+    }
+    session->phase = FS_SESSION_MOUNTED;
+    identify_mount(session);
+    result = fs_reply_install(session->fuse);
+    if (result < 0) {
+        g_set_error(error, AIO_ERROR, -result, "libfuse refuses custom I/O: %s",
+                    g_strerror(-result));
+        return false;
+    }
+    return true;
+}
+
+/* --- events ---------------------------------------------------------------------- */
+
+void fs_session_post(FsSession *session, unsigned events)
+{
+    atomic_fetch_or(&session->pending_events, events);
+    g_source_set_ready_time(session->events_source, 0);
+}
+
+static void set_timer(FsSession *session, unsigned ms, GSourceFunc fn)
+{
+    if (session->timer != NULL) {
+        g_source_destroy(session->timer);
+        g_clear_pointer(&session->timer, g_source_unref);
+    }
+    if (fn != NULL) {
+        session->timer = g_timeout_source_new(ms);
+        g_source_set_callback(session->timer, fn, session, NULL);
+        g_source_attach(session->timer, session->context);
+    }
+}
+
+/** The last act: the session may be freed inside the callback. */
+static void session_finish(FsSession *session)
+{
+    set_timer(session, 0, NULL);
+    session->phase = FS_SESSION_ENDED;
+    if (session->params.ended != NULL) {
+        session->params.ended(session, session->error, session->params.opaque);
+    }
+}
+
+static gboolean ending_timeout(gpointer opaque)
+{
+    FsSession *session = opaque;
+    FsSessionStats stats;
+
+    fs_session_get_stats(session, &stats);
+    g_warning("%" G_GUINT64_FORMAT " requests are still in flight after the mount is gone",
+              (guint64)stats.in_flight);
+    session_finish(session);
+    return G_SOURCE_REMOVE;
+}
+
+/** A worker stuck in an operation does not hear of the abort. */
+static gboolean abort_timeout(gpointer opaque)
+{
+    FsSession *session = opaque;
+
+    g_warning("%u of %u workers did not react to the abort",
+              session->worker_count - atomic_load(&session->closed_workers), session->worker_count);
+    session_finish(session);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean stop_timeout(gpointer opaque)
+{
+    FsSession *session = opaque;
+
+    g_warning("files on '%s' are still open after %u ms: cutting the connection",
+              session->params.mountpoint, session->params.stop_timeout_ms);
+    g_clear_pointer(&session->timer, g_source_unref);
+    fs_session_abort(session);
+    return G_SOURCE_REMOVE;
+}
+
+/* --- unmounting --------------------------------------------------------------------- */
+
+/**
+ * Whether the connection has ended. While it lives, and after an abort, the
+ * device number is ours; once the mount is gone, another may have got it.
+ */
+static bool connection_is_gone(FsSession *session)
+{
+    struct pollfd pollfd = {.fd = fuse_session_fd(session->fuse)};
+    return poll(&pollfd, 1, 0) == 1 && pollfd.revents & POLLERR;
+}
+
+static gpointer detach_thread(gpointer opaque)
+{
+    FsSession *session = opaque;
+
+    if (connection_is_gone(session)) {
+        return NULL;
+    }
+    int result = fs_mount_detach(session->mountpoint, session->device);
+
+    /* not mounted there: unmounted lazily, moved or covered; files may still be open */
+    if (result < 0 && result != -ENOENT) {
+        g_warning("cannot unmount '%s': %s", session->mountpoint, g_strerror(-result));
+        fs_session_post(session, FS_EVENT_UNMOUNT_FAILED);
+    }
+    return NULL;
+}
+
+static gpointer abort_thread(gpointer opaque)
+{
+    FsSession *session = opaque;
+
+    if (!connection_is_gone(session)) {
+        fs_mount_abort(session->mountpoint, session->device);
+        fs_mount_detach(session->mountpoint, session->device);
+    }
+    return NULL;
+}
+
+/** @slot: 0 detach, 1 abort; each once in a session's life. */
+static void run_detach(FsSession *session, unsigned slot)
+{
+    static GThreadFunc const functions[] = {detach_thread, abort_thread};
+
+    if (session->detach_threads[slot] == NULL && session->mountpoint != NULL &&
+        session->device != 0) {
+        session->detach_threads[slot] = g_thread_new("unmount", functions[slot], session);
+    }
+}
+
+static void join_detach_threads(FsSession *session)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(session->detach_threads); i++) {
+        if (session->detach_threads[i] != NULL) {
+            g_thread_join(session->detach_threads[i]);
+            session->detach_threads[i] = NULL;
+        }
+    }
+}
+
+/* --- stopping ------------------------------------------------------------------------ */
+
+void fs_session_stop(FsSession *session)
+{
+    if (session->phase != FS_SESSION_SERVING) {
+        return;
+    }
+    session->phase = FS_SESSION_STOPPING;
+    set_timer(session, session->params.stop_timeout_ms, stop_timeout);
+    if (session->mountpoint != NULL && session->device != 0) {
+        run_detach(session, 0);
+    } else {
+        /* a descriptor passed to us, and no way to find its mount */
+        fs_session_post(session, FS_EVENT_UNMOUNT_FAILED);
+    }
+}
+
+void fs_session_abort(FsSession *session)
+{
+    if (session->phase != FS_SESSION_SERVING && session->phase != FS_SESSION_STOPPING) {
+        return;
+    }
+    session->phase = FS_SESSION_ABORTING;
+    if (session->error == 0) {
+        session->error = ECONNABORTED;
+    }
+    set_timer(session, ABORT_TIMEOUT_MS, abort_timeout);
+    run_detach(session, 1);
+    for (unsigned i = 0; i < session->worker_count; i++) {
+        fs_worker_quit(&session->workers[i]);
+    }
+}
+
+/** Every worker has closed: the connection is gone, or we gave it up. */
+static void connection_ended(FsSession *session)
+{
+    int error = atomic_load(&session->close_error);
+
+    if (session->phase != FS_SESSION_ABORTING && error != ENODEV) {
+        session->error = error;
+        /* an aborted connection leaves its mount behind, for users to stumble over */
+        if (error == ECONNABORTED && session->mountpoint != NULL && session->device != 0) {
+            fs_mount_detach(session->mountpoint, session->device);
+        }
+    }
+    session->phase = FS_SESSION_ENDING;
+    set_timer(session, ENDING_TIMEOUT_MS, ending_timeout);
+}
+
+static void tell_ready(FsSession *session)
+{
+    session->ready_told = true;
+    if (session->params.ready != NULL) {
+        session->params.ready(session, session->params.opaque);
+    }
+}
+
+static gboolean session_dispatch(GSource *source, GSourceFunc callback, gpointer opaque)
+{
+    FsSession *session = opaque;
+
+    g_source_set_ready_time(source, -1);
+    unsigned events = atomic_exchange(&session->pending_events, 0);
+
+    if ((events & FS_EVENT_READY) && !session->ready_told) {
+        tell_ready(session);
+    }
+    if ((events & FS_EVENT_INIT_FAILED) && session->phase < FS_SESSION_ABORTING) {
+        session->error = EPROTO;
+        fs_session_abort(session);
+    }
+    if ((events & FS_EVENT_UNMOUNT_FAILED) && session->phase == FS_SESSION_STOPPING) {
+        fs_session_abort(session);
+    }
+    if (session->phase >= FS_SESSION_SERVING && session->phase < FS_SESSION_ENDING &&
+        atomic_load(&session->closed_workers) >= atomic_load(&session->begun_workers)) {
+        connection_ended(session);
+    }
+    if (session->phase == FS_SESSION_ENDING &&
+        atomic_load(&session->drained_workers) >= atomic_load(&session->closed_workers)) {
+        session_finish(session);
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+/* --- starting --------------------------------------------------------------------------- */
+
+void fs_session_init_answered(FsSession *session, int error)
+{
+    if (error != 0) {
+        g_warning("the kernel and libfuse cannot agree on a protocol: %s", g_strerror(error));
+        fs_session_post(session, FS_EVENT_INIT_FAILED);
+        return;
+    }
+    if (session->init.max_write == 0) {
+        return; /* only the version was agreed on: a second INIT follows */
+    }
+    atomic_store(&session->init_done, true);
+    for (unsigned i = 1; i < session->worker_count; i++) {
+        fs_worker_begin(&session->workers[i]);
+    }
+    fs_session_post(session, FS_EVENT_READY);
+}
+
+static void make_events_source(FsSession *session)
+{
+    static GSourceFuncs funcs = {.dispatch = session_dispatch};
+
+    session->context = g_main_context_ref_thread_default();
+    session->events_source = g_source_new(&funcs, sizeof(GSource));
+    g_source_set_name(session->events_source, "FUSE session");
+    g_source_set_callback(session->events_source, NULL, session, NULL);
+    g_source_attach(session->events_source, session->context);
+}
+
+bool fs_session_start(FsSession *session, GError **error)
+{
+    const unsigned count = session->params.threads;
+
+    if (session->phase >= FS_SESSION_SERVING) {
+        return true; /* started already */
+    }
+    assert(session->phase == FS_SESSION_MOUNTED);
+    make_events_source(session);
+    session->pool = aio_pool_new("helper", session->params.helpers);
+    session->workers = g_new0(FsWorker, count);
+    for (unsigned i = 0; i < count; i++) {
+        if (!fs_worker_open(&session->workers[i], session, i, error)) {
+            return false;
+        }
+        session->worker_count = i + 1;
+    }
+    session->phase = FS_SESSION_SERVING;
+    fs_worker_begin(&session->workers[0]);
+    return true;
+}
+
+/* --- freeing ------------------------------------------------------------------------------ */
+
+static void free_workers(FsSession *session)
+{
+    for (unsigned i = 0; i < session->worker_count; i++) {
+        fs_worker_drain(&session->workers[i]);
+    }
+    if (session->worker_count > 0) {
+        fs_ops_forget_interrupts(session);
+    }
+    g_clear_pointer(&session->pool, aio_pool_free);
+    for (unsigned i = 0; i < session->worker_count; i++) {
+        fs_worker_close(&session->workers[i]);
+    }
+    session->worker_count = 0;
+    g_clear_pointer(&session->workers, g_free);
+}
+
+/**
+ * Let go of the connection, which ends it if it still lives: the clones are
+ * closed. libfuse keeps a descriptor that polls as dead, so that it will not
+ * unmount by path what may be somebody else's mount by now.
+ */
+static void drop_connection(FsSession *session)
+{
+    int fds[2];
+    int fd = fuse_session_fd(session->fuse);
+
+    if (fd >= 0 && pipe2(fds, O_CLOEXEC) == 0) {
+        close(fds[0]);
+        dup3(fds[1], fd, O_CLOEXEC);
+        close(fds[1]);
+    }
+}
+
+void fs_session_free(FsSession *session)
+{
+    if (session == NULL) {
+        return;
+    }
+    fs_session_abort(session);
+    if (session->phase == FS_SESSION_MOUNTED) {
+        run_detach(session, 0);
+    }
+    free_workers(session);
+    if (session->fuse != NULL) {
+        drop_connection(session);
+        join_detach_threads(session);
+        fuse_session_unmount(session->fuse);
+        fuse_session_destroy(session->fuse);
+    }
+    set_timer(session, 0, NULL);
+    if (session->events_source != NULL) {
+        g_source_destroy(session->events_source);
+        g_source_unref(session->events_source);
+        g_main_context_unref(session->context);
+    }
+    g_free(session->mountpoint);
+    g_free((char *)session->params.mountpoint);
+    g_free((char *)session->params.source);
+    g_free((char *)session->params.subtype);
+    g_free((char *)session->params.mount_options);
+    g_free(session);
+}
+
+/* --- queries --------------------------------------------------------------------------------- */
+
+AioPool *fs_session_pool(FsSession *session)
+{
+    return session->pool;
+}
+
+struct fuse_session *fs_session_fuse(FsSession *session)
+{
+    return session->fuse;
+}
+
+void *fs_session_userdata(FsSession *session)
+{
+    return session->params.userdata;
+}
+
+unsigned fs_session_max_write(const FsSession *session)
+{
+    return session->max_write;
+}
+
+dev_t fs_session_device(const FsSession *session)
+{
+    return atomic_load_explicit(&session->device, memory_order_relaxed);
+}
+
+void fs_session_get_init(FsSession *session, FsInitResult *result)
+{
+    if (atomic_load(&session->init_done)) {
+        *result = session->init;
+    } else {
+        *result = (FsInitResult){0};
+    }
+}
+
+void fs_session_get_stats(FsSession *session, FsSessionStats *stats)
+{
+    *stats = (FsSessionStats){0};
+    for (unsigned i = 0; i < session->worker_count; i++) {
+        FsWorker *worker = &session->workers[i];
+        FsTransportStats transport;
+        AioStats aio;
+
+        stats->in_flight += fs_worker_in_flight(worker);
+        stats->requests += atomic_load_explicit(&worker->received, memory_order_relaxed);
+        stats->replies += atomic_load_explicit(&worker->answered, memory_order_relaxed) +
+                          atomic_load_explicit(&worker->answered_elsewhere, memory_order_relaxed);
+        stats->offloaded += atomic_load_explicit(&worker->offloaded, memory_order_relaxed);
+        worker->transport->ops->get_stats(worker->transport, &transport);
+        stats->device_reads += transport.reads;
+        stats->device_eagain += transport.eagain;
+        stats->device_writes += transport.writes;
+        aio_context_get_stats(worker->ctx, &aio);
+        aio_stats_add(&stats->aio, &aio);
+    }
+}

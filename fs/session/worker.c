@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* FsWorker: see worker.h. */
+#include "fs/session/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+
+#include "fs/session/extra.h"
+#include "fs/session/init.h"
+#include "fs/session/kernel-abi.h"
+#include "fs/session/reply.h"
+#include "fs/session/session-internal.h"
+#include "fs/transport/device.h"
+
+/** Empty requests that a worker keeps; a burst beyond costs an allocation. */
+#define KEPT_REQUESTS 256
+
+/** fs_worker_drain() names what it waits for once in so many nanoseconds. */
+#define DRAIN_REPORT_NS (INT64_C(5) * 1000 * 1000 * 1000)
+
+/* --- requests coming back --------------------------------------------- */
+
+static void report_if_drained(FsWorker *worker)
+{
+    if (worker->closed && !worker->drained && worker->live_count == 0) {
+        worker->drained = true;
+        atomic_fetch_add(&worker->session->drained_workers, 1);
+        fs_session_post(worker->session, FS_EVENT_DRAINED);
+    }
+}
+
+static unsigned held_requests(const FsWorker *worker)
+{
+    return worker->live_count - worker->offloaded_count;
+}
+
+/** Let a paused transport go on once the worker holds few enough. */
+static void resume_if_starved(FsWorker *worker)
+{
+    if (worker->starved && held_requests(worker) < worker->session->params.max_requests) {
+        worker->starved = false;
+        if (!worker->closed) {
+            worker->transport->ops->resume(worker->transport);
+        }
+    }
+}
+
+static void keep_or_free(FsWorker *worker, FsRequest *request)
+{
+    if (worker->free_count >= KEPT_REQUESTS) {
+        g_free(request);
+        return;
+    }
+    request->next = worker->free;
+    worker->free = request;
+    worker->free_count++;
+}
+
+static void recycle(FsWorker *worker, FsRequest *request)
+{
+    if (request->live_prev != NULL) {
+        request->live_prev->live_next = request->live_next;
+    } else {
+        worker->live = request->live_next;
+    }
+    if (request->live_next != NULL) {
+        request->live_next->live_prev = request->live_prev;
+    }
+    worker->live_count--;
+    worker->offloaded_count -= request->offloaded;
+
+    worker->transport->ops->recycle(worker->transport, request);
+    atomic_store_explicit(&request->state, FS_REQUEST_IDLE, memory_order_relaxed);
+    keep_or_free(worker, request);
+    resume_if_starved(worker);
+    report_if_drained(worker);
+}
+
+static void collect_returned(FsWorker *worker)
+{
+    if (atomic_load_explicit(&worker->returned, memory_order_relaxed) == NULL) {
+        return;
+    }
+    FsRequest *request = atomic_exchange_explicit(&worker->returned, NULL, memory_order_acquire);
+    while (request != NULL) {
+        FsRequest *next = request->next;
+        recycle(worker, request);
+        request = next;
+    }
+}
+
+static void returns_bh(void *opaque)
+{
+    collect_returned(opaque);
+}
+
+void fs_worker_release(FsWorker *worker, FsRequest *request)
+{
+    if (aio_context_is_home(worker->ctx)) {
+        recycle(worker, request);
+        return;
+    }
+
+    /*
+     * The worker may be freed as soon as it has the request back, unless
+     * "returning" says that somebody still looks at it. The exchange of
+     * "returned" and the load of wants_returns are sequentially consistent,
+     * as are their counterparts in set_wants_returns(): one side sees the
+     * other.
+     */
+    atomic_fetch_add(&worker->returning, 1);
+    FsRequest *head = atomic_load_explicit(&worker->returned, memory_order_relaxed);
+    do {
+        request->next = head;
+    } while (!atomic_compare_exchange_weak(&worker->returned, &head, request));
+    if (atomic_load(&worker->wants_returns)) {
+        aio_bh_schedule(worker->returns_bh);
+    }
+    atomic_fetch_sub(&worker->returning, 1);
+}
+
+/** Be told of requests that other threads return, from now on. */
+static void set_wants_returns(FsWorker *worker)
+{
+    atomic_store(&worker->wants_returns, true);
+    aio_bh_schedule(worker->returns_bh);
+}
+
+/* --- requests coming in ------------------------------------------------ */
+
+static FsRequest *worker_take(void *opaque)
+{
+    FsWorker *worker = opaque;
+
+    collect_returned(worker);
+    if (held_requests(worker) >= worker->session->params.max_requests) {
+        worker->starved = true;
+        return NULL;
+    }
+
+    FsRequest *request = worker->free;
+    if (request != NULL) {
+        worker->free = request->next;
+        worker->free_count--;
+    } else {
+        request = g_try_new0(FsRequest, 1);
+        if (request == NULL) {
+            worker->starved = true;
+            return NULL;
+        }
+        request->worker = worker;
+    }
+    return request;
+}
+
+static void worker_untake(FsRequest *request, void *opaque)
+{
+    keep_or_free(opaque, request);
+}
+
+static bool has_answer(uint32_t opcode)
+{
+    switch (opcode) {
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+    case FUSE_INTERRUPT:
+    case FUSE_NOTIFY_REPLY:
+        return false;
+    default:
+        return true;
+    }
+}
+
+/** Whether the argument structure is there and its KILL_SUIDGID bit set. */
+static bool kills_suidgid(const struct fuse_in_header *in, size_t body)
+{
+    const void *arg = in + 1;
+
+    switch (in->opcode) {
+    case FUSE_WRITE:
+        return body >= sizeof(struct fuse_write_in) &&
+               ((const struct fuse_write_in *)arg)->write_flags & FUSE_WRITE_KILL_SUIDGID;
+    case FUSE_OPEN:
+        return body >= sizeof(struct fuse_open_in) &&
+               ((const struct fuse_open_in *)arg)->open_flags & FUSE_OPEN_KILL_SUIDGID;
+    case FUSE_CREATE:
+        return body >= sizeof(struct fuse_create_in) &&
+               ((const struct fuse_create_in *)arg)->open_flags & FUSE_OPEN_KILL_SUIDGID;
+    case FUSE_SETATTR:
+        return body >= sizeof(struct fuse_setattr_in) &&
+               ((const struct fuse_setattr_in *)arg)->valid & FATTR_KILL_SUIDGID;
+    default:
+        return false;
+    }
+}
+
+/** Whether lengths inside the request that libfuse trusts are true. */
+static bool is_well_formed(const struct fuse_in_header *in, size_t body)
+{
+    if (in->opcode == FUSE_WRITE) {
+        const struct fuse_write_in *arg = (const void *)(in + 1);
+        return body >= sizeof(*arg) && arg->size <= body - sizeof(*arg);
+    }
+    if (in->opcode == FUSE_BATCH_FORGET) {
+        const struct fuse_batch_forget_in *arg = (const void *)(in + 1);
+        return body >= sizeof(*arg) &&
+               arg->count <= (body - sizeof(*arg)) / sizeof(struct fuse_forget_one);
+    }
+    return true;
+}
+
+static void worker_received(FsRequest *request, void *opaque)
+{
+    FsWorker *worker = opaque;
+    FsSession *session = worker->session;
+    struct fuse_in_header *in = (void *)(request->data - FS_TRANSPORT_HEADROOM);
+    const size_t body = request->length - sizeof(*in);
+    const bool answer = has_answer(in->opcode);
+
+    request->fuse = NULL;
+    request->user_data = NULL;
+    request->unique = in->unique;
+    request->nodeid = in->nodeid;
+    request->opcode = in->opcode;
+    request->open_flags = 0;
+    request->kills_suidgid = kills_suidgid(in, body);
+    request->deferrable = false;
+    request->offloaded = false;
+    request->used =
+        request->length > FS_TRANSPORT_HEADROOM ? request->length - FS_TRANSPORT_HEADROOM : 0;
+
+    request->live_prev = NULL;
+    request->live_next = worker->live;
+    if (worker->live != NULL) {
+        worker->live->live_prev = request;
+    }
+    worker->live = request;
+    worker->live_count++;
+    aio_counter_add(&worker->received, 1);
+    aio_counter_add(&worker->expected, answer);
+
+    /* one hold until the answer is sent, one for this function */
+    atomic_store_explicit(&request->holds, answer ? 2 : 1, memory_order_relaxed);
+    atomic_store_explicit(&request->state, answer ? FS_REQUEST_PENDING : FS_REQUEST_SILENT,
+                          memory_order_relaxed);
+
+    if (!is_well_formed(in, body)) {
+        g_warning("request %" G_GUINT64_FORMAT " (opcode %u) of %zu bytes is malformed",
+                  (guint64)request->unique, request->opcode, request->length);
+        if (answer) {
+            fs_reply_raw_error(request, EIO);
+        }
+        fs_request_drop(request);
+        return;
+    }
+    if (request->opcode == FUSE_INIT) {
+        fs_init_parse(in, request->length, &session->init);
+    }
+    fs_extra_rewrite(request, in);
+
+    const struct fuse_buf buf = {.mem = in, .size = request->length};
+    FsRequest *previous = fs_request_swap_current(request);
+    request->in_op = true;
+    fuse_session_process_buf(session->fuse, &buf);
+    request->in_op = false;
+    fs_request_swap_current(previous);
+    fs_request_drop(request);
+}
+
+/** Tell the operations in flight that nobody waits for them, as an INTERRUPT would. */
+static void interrupt_all(FsWorker *worker)
+{
+    struct {
+        struct fuse_in_header header;
+        struct fuse_interrupt_in interrupt;
+    } message = {
+        .header = {.len = sizeof(message), .opcode = FUSE_INTERRUPT},
+    };
+    const struct fuse_buf buf = {.mem = &message, .size = sizeof(message)};
+
+    for (FsRequest *request = worker->live; request != NULL; request = request->live_next) {
+        if (atomic_load_explicit(&request->state, memory_order_relaxed) == FS_REQUEST_PENDING) {
+            message.header.unique = request->unique | FS_FUSE_INTERRUPT_BIT;
+            message.interrupt.unique = request->unique;
+            fuse_session_process_buf(worker->session->fuse, &buf);
+        }
+    }
+}
+
+static void worker_closed(int error, void *opaque)
+{
+    FsWorker *worker = opaque;
+    FsSession *session = worker->session;
+    int none = 0;
+
+    assert(!worker->closed);
+    worker->closed = true;
+    set_wants_returns(worker);
+    collect_returned(worker);
+    interrupt_all(worker);
+
+    atomic_compare_exchange_strong(&session->close_error, &none, error);
+    atomic_fetch_add(&session->closed_workers, 1);
+    fs_session_post(session, FS_EVENT_CLOSED);
+    report_if_drained(worker);
+}
+
+static const FsTransportEvents worker_events = {
+    .take = worker_take,
+    .untake = worker_untake,
+    .received = worker_received,
+    .closed = worker_closed,
+};
+
+/* --- counters ------------------------------------------------------------ */
+
+void fs_worker_count_answer(FsWorker *worker)
+{
+    if (aio_context_is_home(worker->ctx)) {
+        aio_counter_add(&worker->answered, 1);
+    } else {
+        atomic_fetch_add_explicit(&worker->answered_elsewhere, 1, memory_order_relaxed);
+    }
+}
+
+void fs_worker_count_offload(FsWorker *worker, FsRequest *request)
+{
+    if (aio_context_is_home(worker->ctx) && !request->offloaded) {
+        request->offloaded = true;
+        worker->offloaded_count++;
+        resume_if_starved(worker);
+    }
+    atomic_fetch_add_explicit(&worker->offloaded, 1, memory_order_relaxed);
+}
+
+uint64_t fs_worker_in_flight(const FsWorker *worker)
+{
+    /* answers first: what is answered has been received */
+    uint64_t answered = atomic_load_explicit(&worker->answered, memory_order_acquire) +
+                        atomic_load_explicit(&worker->answered_elsewhere, memory_order_acquire);
+    return atomic_load_explicit(&worker->expected, memory_order_relaxed) - answered;
+}
+
+/* --- life ------------------------------------------------------------------ */
+
+typedef struct WorkerOpen {
+    FsWorker *worker;
+    GError **error;
+} WorkerOpen;
+
+static void open_on_thread(void *opaque)
+{
+    WorkerOpen *open = opaque;
+    FsWorker *worker = open->worker;
+    FsSession *session = worker->session;
+    const FsDeviceParams params = {
+        .ctx = worker->ctx,
+        .main_fd = fuse_session_fd(session->fuse),
+        .data_size = session->max_write,
+        .events = &worker_events,
+        .opaque = worker,
+    };
+
+    worker->returns_bh = aio_bh_new(worker->ctx, returns_bh, worker);
+    worker->transport = fs_device_new(&params, open->error);
+}
+
+static void close_on_thread(void *opaque)
+{
+    FsWorker *worker = opaque;
+
+    if (worker->transport != NULL) {
+        worker->transport->ops->free(worker->transport);
+        worker->transport = NULL;
+    }
+    aio_bh_delete(worker->returns_bh);
+    worker->returns_bh = NULL;
+}
+
+bool fs_worker_open(FsWorker *worker, FsSession *session, unsigned index, GError **error)
+{
+    AioContextParams params = session->params.context;
+    g_autofree char *name = g_strdup_printf("fuse-%u", index);
+    WorkerOpen open = {.worker = worker, .error = error};
+
+    worker->session = session;
+    worker->index = index;
+    params.name = name;
+    params.ring.file_slots = MAX(params.ring.file_slots, 1);
+    worker->thread = aio_iothread_new(&params, -1, error);
+    if (worker->thread == NULL) {
+        g_prefix_error(error, "cannot start worker %u: ", index);
+        return false;
+    }
+    worker->ctx = aio_iothread_context(worker->thread);
+    aio_iothread_call(worker->thread, open_on_thread, &open);
+    if (worker->transport == NULL) {
+        g_prefix_error(error, "cannot open the device for worker %u: ", index);
+        fs_worker_close(worker);
+        return false;
+    }
+    return true;
+}
+
+static void begin_bh(void *opaque)
+{
+    FsWorker *worker = opaque;
+
+    if (worker->closed) {
+        return;
+    }
+    int result = worker->transport->ops->start(worker->transport);
+    if (result < 0) {
+        worker_closed(-result, worker);
+    }
+}
+
+void fs_worker_begin(FsWorker *worker)
+{
+    atomic_fetch_add(&worker->session->begun_workers, 1);
+    aio_bh_call_once(worker->ctx, begin_bh, worker);
+}
+
+static void quit_bh(void *opaque)
+{
+    FsWorker *worker = opaque;
+
+    if (!worker->closed) {
+        worker->transport->ops->stop(worker->transport);
+        worker_closed(ECONNABORTED, worker);
+    }
+}
+
+void fs_worker_quit(FsWorker *worker)
+{
+    aio_bh_call_once(worker->ctx, quit_bh, worker);
+}
+
+static void drain_report(AioTimer *timer)
+{
+    FsWorker *worker = aio_container_of(timer, FsWorker, drain_timer);
+
+    for (FsRequest *request = worker->live; request != NULL; request = request->live_next) {
+        g_warning("still waiting for request %" G_GUINT64_FORMAT
+                  ": opcode %u, node %" G_GUINT64_FORMAT "%s",
+                  (guint64)request->unique, request->opcode, (guint64)request->nodeid,
+                  request->offloaded ? ", on a helper thread" : "");
+    }
+    aio_timer_arm_after(timer, DRAIN_REPORT_NS);
+}
+
+static void drain_on_thread(void *opaque)
+{
+    FsWorker *worker = opaque;
+
+    quit_bh(worker);
+    aio_timer_init(&worker->drain_timer, worker->ctx, drain_report);
+    aio_timer_arm_after(&worker->drain_timer, DRAIN_REPORT_NS);
+    while (worker->live_count > 0) {
+        aio_context_poll(worker->ctx, true);
+    }
+    aio_timer_cancel(&worker->drain_timer);
+    while (atomic_load(&worker->returning) != 0) {
+        sched_yield();
+    }
+}
+
+void fs_worker_drain(FsWorker *worker)
+{
+    aio_iothread_call(worker->thread, drain_on_thread, worker);
+}
+
+void fs_worker_close(FsWorker *worker)
+{
+    if (worker->thread == NULL) {
+        return;
+    }
+    aio_iothread_call(worker->thread, close_on_thread, worker);
+    aio_iothread_free(worker->thread);
+    worker->thread = NULL;
+    while (worker->free != NULL) {
+        FsRequest *next = worker->free->next;
+        g_free(worker->free);
+        worker->free = next;
+    }
+}

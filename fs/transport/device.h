@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/** The classic transport: a clone of the mount's /dev/fuse descriptor per worker. */
+#ifndef SLUICE_FS_TRANSPORT_DEVICE_H
+#define SLUICE_FS_TRANSPORT_DEVICE_H
+
+#include <glib.h>
+
+#include "fs/transport/transport.h"
+
+typedef struct FsDeviceParams {
+    AioContext *ctx;                 /**< the worker's; the caller is its home thread */
+    int main_fd;                     /**< descriptor of the mount, to be cloned; borrowed */
+    size_t data_size;                /**< longest data of a READ or WRITE; bytes */
+    const FsTransportEvents *events; /**< must outlive the transport */
+    void *opaque;
+} FsDeviceParams;
+
+/**
+ * Open the worker's clone and its buffers. Home thread of @ctx. The context
+ * needs a registered-file table with at least one slot to save the kernel a
+ * file look-up per answer; without, plain descriptors are used.
+ */
+FsTransport *fs_device_new(const FsDeviceParams *params, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+#endif /* SLUICE_FS_TRANSPORT_DEVICE_H */
