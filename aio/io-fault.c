@@ -109,6 +109,10 @@ bool aio_io_fault_issue(AioIo *io)
         aio_io_answer_later(io, answer);
         return true;
     }
+    if (state->step_op == AIO_IO_WRITE && strikes(&random, faults->stall_permille)) {
+        aio_io_answer_later(io, 0);
+        return true;
+    }
     bool transfer = state->step_op == AIO_IO_READ || state->step_op == AIO_IO_WRITE;
     if (transfer && strikes(&random, faults->short_permille)) {
         draw_short(io, next_random(&random));

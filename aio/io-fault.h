@@ -20,6 +20,7 @@ typedef struct AioIoFaults {
     unsigned eio_permille;    /**< answer EIO */
     unsigned delay_permille;  /**< hand the answer on delay_ns later */
     unsigned cancel_permille; /**< answer ECANCELED */
+    unsigned stall_permille;  /**< write: answer 0 bytes */
     int64_t delay_ns;
     unsigned eagain_burst; /**< EAGAIN or EINTR answers in a row when it strikes; 0: 1 */
 } AioIoFaults;
