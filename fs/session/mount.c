@@ -124,7 +124,8 @@ int fs_mount_detach(const char *mountpoint, dev_t device)
     }
     int result = -errno;
     if (result != -EPERM) {
-        return result;
+        /* somebody else may have been faster */
+        return fs_mount_device(NULL, mountpoint) == device ? result : -ENOENT;
     }
 
     char *argv[] = {(char *)"fusermount3", (char *)"-u",       (char *)"-q", (char *)"-z",

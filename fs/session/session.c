@@ -309,10 +309,6 @@ static bool connection_is_gone(FsSession *session)
 static gpointer detach_thread(gpointer opaque)
 {
     FsSession *session = opaque;
-
-    if (connection_is_gone(session)) {
-        return NULL;
-    }
     int result = fs_mount_detach(session->mountpoint, session->device);
 
     /* not mounted there: unmounted lazily, moved or covered; files may still be open */
@@ -327,10 +323,8 @@ static gpointer abort_thread(gpointer opaque)
 {
     FsSession *session = opaque;
 
-    if (!connection_is_gone(session)) {
-        fs_mount_abort(session->mountpoint, session->device);
-        fs_mount_detach(session->mountpoint, session->device);
-    }
+    fs_mount_abort(session->mountpoint, session->device);
+    fs_mount_detach(session->mountpoint, session->device);
     return NULL;
 }
 
@@ -340,7 +334,7 @@ static void run_detach(FsSession *session, unsigned slot)
     static GThreadFunc const functions[] = {detach_thread, abort_thread};
 
     if (session->detach_threads[slot] == NULL && session->mountpoint != NULL &&
-        session->device != 0) {
+        session->device != 0 && !connection_is_gone(session)) {
         session->detach_threads[slot] = g_thread_new("unmount", functions[slot], session);
     }
 }
@@ -444,6 +438,9 @@ static gboolean session_dispatch(GSource *source, GSourceFunc callback, gpointer
 
 void fs_session_init_answered(FsSession *session, int error)
 {
+    if (error == ENOENT || error == ENODEV) {
+        return; /* the connection has gone meanwhile: the device will say so */
+    }
     if (error != 0) {
         g_warning("the kernel and libfuse cannot agree on a protocol: %s", g_strerror(error));
         fs_session_post(session, FS_EVENT_INIT_FAILED);

@@ -28,15 +28,18 @@
  * request. Everything else is a writev(2) by the caller. A ring WRITE to
  * /dev/fuse with O_NONBLOCK completes inside the submission.
  *
- * End. read(2) gives ENODEV once the connection is gone, ECONNABORTED if it
- * was aborted (FUSE_ABORT_ERROR, Linux 4.20). ENOENT is a request interrupted
- * before it was read.
+ * End. Once the connection is gone, the descriptor polls POLLERR and read(2)
+ * gives ENODEV, or ECONNABORTED if it was aborted (FUSE_ABORT_ERROR, Linux
+ * 4.20). While it goes, a read may meet ECONNABORTED for the one request that
+ * it was about to take, also at a plain unmount; so that error counts only
+ * after POLLERR. ENOENT is a request interrupted before it was read.
  */
 #include "fs/transport/device.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -82,6 +85,7 @@ typedef struct FsDevice {
     FsRequest *spare; /* with a buffer, for the next read */
     bool reading;     /* between start and stop */
     bool watching;    /* the handler is set */
+    bool gone;        /* the connection is, but read(2) has not said why */
     unsigned lonely;  /* bursts of one request in a row */
     AioTimer retry;
     /* counters; reads and eagain have one writer */
@@ -163,6 +167,12 @@ static void device_closed(FsDevice *device, int error)
 
 typedef enum ReadResult { READ_REQUEST, READ_NOTHING, READ_INTERRUPTED, READ_CLOSED } ReadResult;
 
+static bool polls_gone(int fd)
+{
+    struct pollfd pollfd = {.fd = fd};
+    return poll(&pollfd, 1, 0) == 1 && pollfd.revents & POLLERR;
+}
+
 static ReadResult read_request(FsDevice *device)
 {
     FsRequest *request = device->spare;
@@ -176,6 +186,13 @@ static ReadResult read_request(FsDevice *device)
         case EAGAIN:
             aio_counter_add(&device->eagain, 1);
             return READ_NOTHING;
+        case ECONNABORTED:
+            if (!device->gone) {
+                device->gone = polls_gone(device->fd);
+                return READ_INTERRUPTED;
+            }
+            device_closed(device, ECONNABORTED);
+            return READ_CLOSED;
         case EINTR:
         case ENOENT:
             return READ_INTERRUPTED;
