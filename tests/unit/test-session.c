@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Sessions on real mounts (fs/session, fs/transport, fs/null). */
+/*
+ * Sessions on real mounts (fs/session, fs/transport, fs/null).
+ *
+ * Items D of docs/design/aio-behaviours.md are named in the test's path. The
+ * file system is fs/null, or "probe": a few files that misbehave on purpose.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,26 +18,28 @@
 #include <unistd.h>
 
 #include "fs/null/null.h"
+#include "fs/session/kernel-abi.h"
 #include "mount-util.h"
 
 /* --- clients ---------------------------------------------------------------- */
 
+static const size_t io_sizes[] = {1, 511, 4096, 5000, 65536, 131072, 1048576};
+
 /* FILE: read it in many sizes at many offsets; everything must be zero. */
 static int client_read(char **args)
 {
-    static const size_t sizes[] = {1, 511, 4096, 5000, 65536, 131072, 1048576};
     static char buf[1048576];
     int fd = open(args[0], O_RDONLY);
 
     if (fd < 0) {
         return 1;
     }
-    for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++) {
+    for (size_t i = 0; i < G_N_ELEMENTS(io_sizes); i++) {
         const off_t offsets[] = {0, 4095, FS_NULL_FILE_SIZE / 2, FS_NULL_FILE_SIZE - 1000000};
         for (size_t j = 0; j < G_N_ELEMENTS(offsets); j++) {
-            ssize_t want = MIN((ssize_t)sizes[i], FS_NULL_FILE_SIZE - offsets[j]);
+            ssize_t want = MIN((ssize_t)io_sizes[i], FS_NULL_FILE_SIZE - offsets[j]);
             memset(buf, 1, sizeof(buf));
-            if (pread(fd, buf, sizes[i], offsets[j]) != want) {
+            if (pread(fd, buf, io_sizes[i], offsets[j]) != want) {
                 return 2;
             }
             for (ssize_t k = 0; k < want; k++) {
@@ -43,44 +52,829 @@ static int client_read(char **args)
     return pread(fd, buf, 1, FS_NULL_FILE_SIZE) == 0 ? 0 : 4;
 }
 
+/* FILE: write it in many sizes, then fsync. */
+static int client_write(char **args)
+{
+    static char buf[1048576];
+    int fd = open(args[0], O_RDWR);
+
+    if (fd < 0) {
+        return 1;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(io_sizes); i++) {
+        if (pwrite(fd, buf, io_sizes[i], 4095) != (ssize_t)io_sizes[i]) {
+            return 2;
+        }
+    }
+    return fsync(fd) == 0 && close(fd) == 0 ? 0 : 3;
+}
+
+/* DIR: the four files of fs/null are there, with their sizes. */
+static int client_list(char **args)
+{
+    DIR *dir = opendir(args[0]);
+    unsigned files = 0;
+    struct dirent *entry;
+
+    if (dir == NULL) {
+        return 1;
+    }
+    while ((entry = readdir(dir)) != NULL) {
+        struct stat attr;
+        if (entry->d_name[0] == '.') {
+            continue;
+        }
+        if (fstatat(dirfd(dir), entry->d_name, &attr, 0) < 0 || attr.st_size != FS_NULL_FILE_SIZE ||
+            attr.st_ino != entry->d_ino) {
+            return 2;
+        }
+        files++;
+    }
+    return files == 4 ? 0 : 3;
+}
+
+/* FILE: statx tells the birth time, which GETATTR cannot. */
+static int client_statx(char **args)
+{
+    struct statx stx;
+
+    if (statx(AT_FDCWD, args[0], AT_STATX_FORCE_SYNC, STATX_BASIC_STATS | STATX_BTIME, &stx) < 0) {
+        return 1;
+    }
+    if (stx.stx_size != (uint64_t)FS_NULL_FILE_SIZE || stx.stx_mode != (S_IFREG | 0666)) {
+        return 2;
+    }
+    return stx.stx_mask & STATX_BTIME && stx.stx_btime.tv_sec > 0 ? 0 : 3;
+}
+
+/* FILE: keep it open until released; 0 if it could still be read then. */
+static int client_hold(char **args)
+{
+    char byte;
+    int fd = open(args[0], O_RDONLY);
+
+    test_client_started();
+    test_client_wait_released();
+    return fd >= 0 && pread(fd, &byte, 1, 0) == 1 ? 0 : 1;
+}
+
+typedef struct Load {
+    const char *path;
+    unsigned started; /* atomic: threads that have done some I/O */
+    bool stop;        /* atomic */
+    int failed;       /* atomic; errno */
+} Load;
+
+static void *load_thread(void *opaque)
+{
+    static __thread char buf[65536];
+    Load *load = opaque;
+    int fd = open(load->path, O_RDWR);
+    bool started = false;
+
+    while (!__atomic_load_n(&load->stop, __ATOMIC_RELAXED)) {
+        if (fd < 0 || pread(fd, buf, 4096, 4096) != 4096 || pwrite(fd, buf, sizeof(buf), 0) < 0) {
+            __atomic_store_n(&load->failed, errno, __ATOMIC_RELAXED);
+            break;
+        }
+        if (!started) {
+            started = true;
+            __atomic_fetch_add(&load->started, 1, __ATOMIC_RELAXED);
+        }
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return NULL;
+}
+
+/* FILE: sixteen threads read and write it until released; errno of a failure, or 0. */
+static int client_load(char **args)
+{
+    pthread_t threads[16];
+    Load load = {.path = args[0]};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
+        pthread_create(&threads[i], NULL, load_thread, &load);
+    }
+    while (__atomic_load_n(&load.started, __ATOMIC_RELAXED) < G_N_ELEMENTS(threads)) {
+        usleep(1000);
+    }
+    test_client_started();
+    test_client_wait_released();
+    __atomic_store_n(&load.stop, true, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
+        pthread_join(threads[i], NULL);
+    }
+    return load.failed;
+}
+
+/* DIR: unmount it as umount(8) would. */
+static int client_unmount(char **args)
+{
+    return umount2(args[0], 0) == 0 ? 0 : errno;
+}
+
+/* DIR: unmount it as umount -l would. */
+static int client_unmount_lazily(char **args)
+{
+    return umount2(args[0], MNT_DETACH) == 0 ? 0 : errno;
+}
+
+static void ignore_signal(int signal_number)
+{
+}
+
+/* FILE: a read that a signal interrupts; errno of the read. */
+static int client_interrupted_read(char **args)
+{
+    const struct sigaction action = {.sa_handler = ignore_signal};
+    char byte;
+    int fd = open(args[0], O_RDONLY);
+
+    if (fd < 0) {
+        return 255;
+    }
+    sigaction(SIGALRM, &action, NULL);
+    ualarm(100000, 0);
+    return read(fd, &byte, 1) < 0 ? errno : 0;
+}
+
+/* FILE: read one byte; errno or 0. */
+static int client_read_byte(char **args)
+{
+    char byte;
+    int fd = open(args[0], O_RDONLY);
+
+    test_client_started();
+    return fd >= 0 && read(fd, &byte, 1) >= 0 ? 0 : errno;
+}
+
+/* FILE: write one byte as a user without CAP_FSETID. */
+static int client_write_byte(char **args)
+{
+    int fd = open(args[0], O_WRONLY);
+
+    if (fd < 0 || setresuid(1, 1, 1) < 0) {
+        return 255;
+    }
+    return write(fd, "x", 1) == 1 ? 0 : errno;
+}
+
+/* DIR: make an unnamed file. */
+static int client_tmpfile(char **args)
+{
+    struct stat attr;
+    int fd = open(args[0], O_TMPFILE | O_RDWR, 0640);
+
+    if (fd < 0) {
+        return errno;
+    }
+    return fstat(fd, &attr) == 0 && attr.st_mode == (S_IFREG | 0640) ? 0 : 255;
+}
+
 static const TestClient clients[] = {
+    {"hold", client_hold},
+    {"interrupted-read", client_interrupted_read},
+    {"list", client_list},
+    {"load", client_load},
     {"read", client_read},
+    {"read-byte", client_read_byte},
+    {"statx", client_statx},
+    {"tmpfile", client_tmpfile},
+    {"unmount", client_unmount},
+    {"unmount-lazily", client_unmount_lazily},
+    {"write", client_write},
+    {"write-byte", client_write_byte},
     {NULL, NULL},
 };
 
-/* --- tests -------------------------------------------------------------------- */
+/* --- a file system that misbehaves -------------------------------------------- */
 
-static void up(TestMount *mount, unsigned threads)
+enum { PROBE_STUCK = 2, PROBE_SETUID, PROBE_TMPFILE };
+
+typedef struct Probe {
+    pthread_mutex_t lock;
+    pthread_cond_t interrupted_or_let_go;
+    bool let_go;      /* locked */
+    int stuck;        /* atomic: READs of "stuck" that wait now */
+    int interrupts;   /* atomic: interrupt callbacks */
+    int set_id_kills; /* atomic: WRITEs that must drop set-id bits */
+} Probe;
+
+typedef struct StuckRead {
+    Probe *probe;
+    bool interrupted; /* locked by probe->lock */
+} StuckRead;
+
+static struct stat probe_attr(fuse_ino_t ino)
+{
+    static const mode_t modes[] = {
+        [FUSE_ROOT_ID] = S_IFDIR | 0777,
+        [PROBE_STUCK] = S_IFREG | 0666,
+        [PROBE_SETUID] = S_IFREG | 06777,
+        [PROBE_TMPFILE] = S_IFREG | 0640,
+    };
+    return (struct stat){.st_ino = ino, .st_mode = modes[ino], .st_nlink = 1, .st_size = 4096};
+}
+
+static void probe_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct fuse_entry_param entry = {0};
+
+    entry.ino = strcmp(name, "stuck") == 0    ? PROBE_STUCK
+                : strcmp(name, "setuid") == 0 ? PROBE_SETUID
+                                              : 0;
+    if (entry.ino == 0) {
+        fuse_reply_err(req, ENOENT);
+        return;
+    }
+    entry.attr = probe_attr(entry.ino);
+    fuse_reply_entry(req, &entry);
+}
+
+static void probe_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    const struct stat attr = probe_attr(ino);
+    fuse_reply_attr(req, &attr, 0);
+}
+
+static void probe_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    fi->direct_io = 1;
+    fuse_reply_open(req, fi);
+}
+
+static void stuck_interrupted(fuse_req_t req, void *opaque)
+{
+    StuckRead *stuck = opaque;
+    Probe *probe = stuck->probe;
+
+    __atomic_fetch_add(&probe->interrupts, 1, __ATOMIC_SEQ_CST);
+    pthread_mutex_lock(&probe->lock);
+    stuck->interrupted = true;
+    pthread_cond_broadcast(&probe->interrupted_or_let_go);
+    pthread_mutex_unlock(&probe->lock);
+}
+
+/* As a blocking lock: waits on a helper thread until interrupted or let go. */
+static void stuck_wait(FsRequest *request, void *opaque)
+{
+    StuckRead stuck = {.probe = opaque};
+    Probe *probe = opaque;
+
+    fuse_req_interrupt_func(fs_request_fuse(request), stuck_interrupted, &stuck);
+    __atomic_fetch_add(&probe->stuck, 1, __ATOMIC_SEQ_CST);
+    pthread_mutex_lock(&probe->lock);
+    while (!stuck.interrupted && !probe->let_go) {
+        pthread_cond_wait(&probe->interrupted_or_let_go, &probe->lock);
+    }
+    bool interrupted = stuck.interrupted;
+    pthread_mutex_unlock(&probe->lock);
+    fuse_req_interrupt_func(fs_request_fuse(request), NULL, NULL);
+    __atomic_fetch_sub(&probe->stuck, 1, __ATOMIC_SEQ_CST);
+    fs_request_reply_error(request, interrupted ? EINTR : EBUSY);
+}
+
+static void probe_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                       struct fuse_file_info *fi)
+{
+    fs_request_offload(fs_request_current(), NULL, stuck_wait, fuse_req_userdata(req));
+}
+
+static void probe_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *bufv, off_t off,
+                            struct fuse_file_info *fi)
+{
+    Probe *probe = fuse_req_userdata(req);
+
+    g_assert_cmpuint(fs_request_opcode(fs_request_current()), ==, FUSE_WRITE);
+    if (fs_request_kills_suidgid(fs_request_current())) {
+        __atomic_fetch_add(&probe->set_id_kills, 1, __ATOMIC_SEQ_CST);
+    }
+    fuse_reply_write(req, fuse_buf_size(bufv));
+}
+
+static void probe_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+    const struct fuse_entry_param entry = {.ino = PROBE_TMPFILE, .attr = probe_attr(PROBE_TMPFILE)};
+
+    g_assert_cmpuint(parent, ==, FUSE_ROOT_ID);
+    g_assert_cmpuint(fs_request_opcode(fs_request_current()), ==, FUSE_TMPFILE);
+    fuse_reply_create(req, &entry, fi);
+}
+
+static const FsFilesystem probe_filesystem = {
+    .name = "probe",
+    .ops =
+        {
+            .lookup = probe_lookup,
+            .getattr = probe_getattr,
+            .open = probe_open,
+            .read = probe_read,
+            .write_buf = probe_write_buf,
+        },
+    .extra = {.tmpfile = probe_tmpfile},
+    .refuse_flags = FUSE_PARALLEL_DIROPS,
+};
+
+static void probe_init(Probe *probe)
+{
+    *probe = (Probe){.lock = PTHREAD_MUTEX_INITIALIZER,
+                     .interrupted_or_let_go = PTHREAD_COND_INITIALIZER};
+}
+
+/* --- helpers -------------------------------------------------------------------- */
+
+static FsNull *null_userdata;
+
+static void null_params(FsSessionParams *params, unsigned threads)
+{
+    test_mount_params(params, fs_null_filesystem(), null_userdata);
+    params->threads = threads;
+}
+
+static void null_up(TestMount *mount, unsigned threads)
 {
     FsSessionParams params;
-    static FsNull *null;
+    null_params(&params, threads);
+    test_mount_up(mount, &params);
+}
 
-    if (null == NULL) {
-        null = fs_null_new();
-    }
-    test_mount_params(&params, fs_null_filesystem(), null);
+static void probe_up(TestMount *mount, Probe *probe, unsigned threads)
+{
+    FsSessionParams params;
+    probe_init(probe);
+    test_mount_params(&params, &probe_filesystem, probe);
     params.threads = threads;
     test_mount_up(mount, &params);
 }
 
-static void test_reads(gconstpointer threads)
+static unsigned entries_of(const char *path)
 {
-    static const char *const names[] = {"null", "direct", "async", "helper"};
-    TestMount mount;
+    DIR *dir = opendir(path);
+    unsigned count = 0;
 
-    up(&mount, GPOINTER_TO_UINT(threads));
-    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-        g_autofree char *path = test_mount_path(&mount, names[i]);
-        g_assert_cmpint(test_client_run("read", path), ==, 0);
+    g_assert_nonnull(dir);
+    while (readdir(dir) != NULL) {
+        count++;
+    }
+    closedir(dir);
+    return count;
+}
+
+static gboolean keep_ticking(gpointer opaque)
+{
+    return G_SOURCE_CONTINUE;
+}
+
+/* Turn the main loop until @condition, which nothing announces, holds. */
+#define poll_until(condition)                                                                      \
+    do {                                                                                           \
+        guint timer_ = g_timeout_add(2, keep_ticking, NULL);                                       \
+        test_mount_until(condition);                                                               \
+        g_source_remove(timer_);                                                                   \
+    } while (0)
+
+static TestProcess *start_on(const TestMount *mount, const char *client, const char *file)
+{
+    g_autofree char *path = test_mount_path(mount, file);
+    return test_client_start(client, path, NULL);
+}
+
+static int run_on(const TestMount *mount, const char *client, const char *file)
+{
+    return test_client_join(start_on(mount, client, file));
+}
+
+/* --- serving ---------------------------------------------------------------------- */
+
+static const char *const null_files[] = {"null", "direct", "async", "helper"};
+
+static void test_serves(gconstpointer threads)
+{
+    TestMount mount;
+    FsSessionStats stats;
+
+    null_up(&mount, GPOINTER_TO_UINT(threads));
+    for (size_t i = 0; i < G_N_ELEMENTS(null_files); i++) {
+        g_assert_cmpint(run_on(&mount, "read", null_files[i]), ==, 0);
+        g_assert_cmpint(run_on(&mount, "write", null_files[i]), ==, 0);
+    }
+    g_assert_cmpint(run_on(&mount, "list", ""), ==, 0);
+    g_assert_cmpint(run_on(&mount, "statx", "direct"), ==, 0);
+
+    poll_until((fs_session_get_stats(mount.session, &stats), stats.in_flight) == 0);
+    g_assert_cmpuint(stats.requests, >=, stats.replies);
+    g_assert_cmpuint(stats.offloaded, >, 0);
+    g_assert_cmpuint(stats.device_reads, >=, stats.requests + stats.device_eagain);
+    test_mount_down(&mount);
+    g_assert_cmpint(mount.error, ==, 0);
+}
+
+static void test_init_result(void)
+{
+    TestMount mount;
+    FsInitResult init;
+    Probe probe;
+
+    null_up(&mount, 2);
+    fs_session_get_init(mount.session, &init);
+    g_assert_cmpuint(init.minor, ==, MIN(init.kernel_minor, FS_FUSE_MINOR));
+    g_assert_cmpuint(init.max_background, ==, 256);
+    g_assert_cmpuint(init.max_write, ==, 1024 * 1024);
+    g_assert_cmpuint(init.flags & ~init.kernel_flags, ==, 0);
+    const uint64_t wanted = FUSE_HANDLE_KILLPRIV_V2 | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS |
+                            FUSE_MAX_PAGES | FUSE_ABORT_ERROR | FS_FUSE_DIRECT_IO_ALLOW_MMAP;
+    g_assert_cmpuint(init.flags & wanted, ==, init.kernel_flags & wanted);
+    g_assert_cmpuint(init.flags & FUSE_SETXATTR_EXT, ==, 0);
+    test_mount_down(&mount);
+
+    probe_up(&mount, &probe, 1);
+    fs_session_get_init(mount.session, &init);
+    g_assert_cmpuint(init.flags & FUSE_PARALLEL_DIROPS, ==, 0);
+    test_mount_down(&mount);
+}
+
+static void test_small_max_write(void)
+{
+    TestMount mount;
+    FsSessionParams params;
+    FsInitResult init;
+
+    null_params(&params, 1);
+    params.max_write = 4096;
+    test_mount_up(&mount, &params);
+    fs_session_get_init(mount.session, &init);
+    g_assert_cmpuint(init.max_write, ==, 4096);
+    g_assert_cmpuint(init.max_pages, ==, 1);
+    g_assert_cmpint(run_on(&mount, "read", "direct"), ==, 0);
+    g_assert_cmpint(run_on(&mount, "write", "direct"), ==, 0);
+    test_mount_down(&mount);
+}
+
+/* A worker that may hold two requests still serves sixteen clients. */
+static void test_more_requests_than_slots(void)
+{
+    TestMount mount;
+    FsSessionParams params;
+
+    null_params(&params, 1);
+    params.max_requests = 2;
+    test_mount_up(&mount, &params);
+    for (size_t i = 1; i < G_N_ELEMENTS(null_files); i++) {
+        TestProcess *load = start_on(&mount, "load", null_files[i]);
+        test_client_wait_started(load);
+        g_usleep(50000);
+        g_assert_cmpint(test_client_join(load), ==, 0);
     }
     test_mount_down(&mount);
     g_assert_cmpint(mount.error, ==, 0);
 }
 
+static void test_tmpfile(void)
+{
+    TestMount mount;
+    Probe probe;
+
+    probe_up(&mount, &probe, 1);
+    g_assert_cmpint(run_on(&mount, "tmpfile", ""), ==, 0);
+    test_mount_down(&mount);
+
+    null_up(&mount, 1);
+    g_assert_cmpint(run_on(&mount, "tmpfile", ""), ==, EOPNOTSUPP);
+    test_mount_down(&mount);
+}
+
+static void test_set_id_bits(void)
+{
+    TestMount mount;
+    Probe probe;
+
+    probe_up(&mount, &probe, 1);
+    g_assert_cmpint(run_on(&mount, "write-byte", "setuid"), ==, 0);
+    g_assert_cmpint(__atomic_load_n(&probe.set_id_kills, __ATOMIC_SEQ_CST), ==, 1);
+    test_mount_down(&mount);
+}
+
+/* An INTERRUPT finds its request although another worker may have read it. */
+static void test_interrupt(gconstpointer threads)
+{
+    TestMount mount;
+    Probe probe;
+
+    probe_up(&mount, &probe, GPOINTER_TO_UINT(threads));
+    for (unsigned i = 0; i < 20; i++) {
+        TestProcess *clients_now[4];
+        for (size_t j = 0; j < G_N_ELEMENTS(clients_now); j++) {
+            clients_now[j] = start_on(&mount, "interrupted-read", "stuck");
+        }
+        for (size_t j = 0; j < G_N_ELEMENTS(clients_now); j++) {
+            g_assert_cmpint(test_client_join(clients_now[j]), ==, EINTR);
+        }
+        if (g_test_slow() == FALSE && i == 3) {
+            break;
+        }
+    }
+    g_assert_cmpint(__atomic_load_n(&probe.stuck, __ATOMIC_SEQ_CST), ==, 0);
+    g_assert_cmpint(__atomic_load_n(&probe.interrupts, __ATOMIC_SEQ_CST), >, 0);
+    test_mount_down(&mount);
+    g_assert_cmpint(mount.error, ==, 0);
+}
+
+/* --- ending -------------------------------------------------------------------------- */
+
+static void test_unmount_from_outside(gconstpointer client)
+{
+    TestMount mount;
+
+    null_up(&mount, 4);
+    g_assert_cmpint(run_on(&mount, "read", "direct"), ==, 0);
+    g_assert_cmpint(run_on(&mount, client, ""), ==, 0);
+    test_mount_until(mount.ended);
+    g_assert_cmpint(mount.error, ==, 0);
+    test_mount_free(&mount);
+}
+
+/* Lazily unmounted from outside: open files are served to their end. */
+static void test_lazy_unmount_under_load(void)
+{
+    TestMount mount;
+
+    null_up(&mount, 2);
+    TestProcess *load = start_on(&mount, "load", "async");
+    test_client_wait_started(load);
+    g_assert_cmpint(run_on(&mount, "unmount-lazily", ""), ==, 0);
+    g_usleep(50000);
+    g_assert_false(mount.ended);
+    g_assert_cmpint(test_client_join(load), ==, 0);
+    test_mount_until(mount.ended);
+    g_assert_cmpint(mount.error, ==, 0);
+    test_mount_free(&mount);
+}
+
+/* stop() during load loses nothing: what is open is served until it is closed. */
+static void test_stop_under_load(gconstpointer threads)
+{
+    TestMount mount;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(null_files); i++) {
+        null_up(&mount, GPOINTER_TO_UINT(threads));
+        TestProcess *load = start_on(&mount, "load", null_files[i]);
+        test_client_wait_started(load);
+        fs_session_stop(mount.session);
+        fs_session_stop(mount.session);
+        g_usleep(20000);
+        g_assert_cmpint(test_client_join(load), ==, 0);
+        test_mount_until(mount.ended);
+        g_assert_cmpint(mount.error, ==, 0);
+        test_mount_free(&mount);
+    }
+}
+
+/* stop() of a mount whose files stay open ends in bounded time. */
+static void test_stop_busy(void)
+{
+    TestMount mount;
+    FsSessionParams params;
+
+    null_params(&params, 2);
+    params.stop_timeout_ms = 200;
+    test_mount_up(&mount, &params);
+    TestProcess *hold = start_on(&mount, "hold", "direct");
+    test_client_wait_started(hold);
+
+    g_test_expect_message("sluicefs", G_LOG_LEVEL_WARNING, "files on*still open*");
+    fs_session_stop(mount.session);
+    test_mount_until(mount.ended);
+    g_test_assert_expected_messages();
+    g_assert_cmpint(mount.error, ==, ECONNABORTED);
+    test_mount_free(&mount);
+    g_assert_cmpint(test_client_join(hold), ==, 1);
+}
+
+/* EINTR: the answer of an interrupted operation came before the cut. */
+static void assert_cut(int status)
+{
+    if (status != ECONNABORTED && status != ENOTCONN && status != EIO && status != EINTR) {
+        g_error("client of a cut connection: %s", g_strerror(status));
+    }
+}
+
+/* The connection is cut through fusectl while clients are at work. */
+static void test_abort_from_outside(gconstpointer threads)
+{
+    TestMount mount;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(null_files); i++) {
+        null_up(&mount, GPOINTER_TO_UINT(threads));
+        TestProcess *load = start_on(&mount, "load", null_files[i]);
+        test_client_wait_started(load);
+        test_mount_abort(&mount);
+        test_mount_until(mount.ended);
+        g_assert_cmpint(mount.error, ==, ECONNABORTED);
+        assert_cut(test_client_join(load));
+        test_mount_free(&mount); /* the dead mount has been detached */
+    }
+}
+
+static void test_abort_call(gconstpointer threads)
+{
+    TestMount mount;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(null_files); i++) {
+        null_up(&mount, GPOINTER_TO_UINT(threads));
+        TestProcess *load = start_on(&mount, "load", null_files[i]);
+        test_client_wait_started(load);
+        if (i % 2) {
+            fs_session_stop(mount.session); /* SIGTERM, then again */
+        }
+        fs_session_abort(mount.session);
+        fs_session_abort(mount.session);
+        fs_session_stop(mount.session);
+        test_mount_until(mount.ended);
+        g_assert_cmpint(mount.error, ==, ECONNABORTED);
+        assert_cut(test_client_join(load));
+        test_mount_free(&mount);
+    }
+}
+
+/* An abort interrupts operations that wait on helper threads. */
+static void test_abort_interrupts_helpers(void)
+{
+    TestMount mount;
+    Probe probe;
+
+    probe_up(&mount, &probe, 2);
+    TestProcess *client = start_on(&mount, "read-byte", "stuck");
+    poll_until(__atomic_load_n(&probe.stuck, __ATOMIC_SEQ_CST) == 1);
+    fs_session_abort(mount.session);
+    test_mount_until(mount.ended);
+    g_assert_cmpint(__atomic_load_n(&probe.interrupts, __ATOMIC_SEQ_CST), ==, 1);
+    assert_cut(test_client_join(client));
+    test_mount_free(&mount);
+    g_assert_cmpint(probe.stuck, ==, 0);
+}
+
+/* Stop and free in each phase of a session's life. */
+static void test_every_phase(void)
+{
+    TestMount mount;
+    FsSessionParams params;
+    GError *error = NULL;
+
+    null_params(&params, 2);
+    test_mount_new(&mount, &params);
+    fs_session_stop(mount.session);
+    fs_session_abort(mount.session);
+    test_mount_free(&mount);
+
+    test_mount_new(&mount, &params);
+    g_assert_true(fs_session_mount(mount.session, &error));
+    fs_session_stop(mount.session);
+    test_mount_free(&mount);
+
+    /* before INIT has been answered */
+    for (unsigned i = 0; i < 10; i++) {
+        test_mount_new(&mount, &params);
+        g_assert_true(fs_session_mount(mount.session, &error));
+        g_assert_true(fs_session_start(mount.session, &error));
+        g_assert_true(fs_session_start(mount.session, &error));
+        if (i % 2) {
+            fs_session_stop(mount.session);
+        }
+        test_mount_free(&mount);
+    }
+
+    test_mount_new(&mount, &params);
+    g_assert_true(fs_session_mount(mount.session, &error));
+    g_assert_true(fs_session_start(mount.session, &error));
+    fs_session_stop(mount.session);
+    test_mount_down(&mount);
+    g_assert_cmpint(mount.error, ==, 0);
+
+    /* serving, and nobody asked for an end */
+    null_up(&mount, 2);
+    test_mount_free(&mount);
+    g_assert_false(mount.ended);
+
+    /* ended; more of it does no harm */
+    null_up(&mount, 2);
+    fs_session_stop(mount.session);
+    test_mount_until(mount.ended);
+    fs_session_stop(mount.session);
+    fs_session_abort(mount.session);
+    test_mount_free(&mount);
+}
+
+/* Freed under load: clients get errors, nobody hangs. */
+static void test_free_under_load(void)
+{
+    TestMount mount;
+
+    null_up(&mount, 4);
+    TestProcess *load = start_on(&mount, "load", "helper");
+    test_client_wait_started(load);
+    test_mount_free(&mount);
+    assert_cut(test_client_join(load));
+}
+
+static void test_errors(void)
+{
+    FsSessionParams params;
+    GError *error = NULL;
+
+    null_params(&params, 1);
+    params.mountpoint = "/does/not/exist";
+    FsSession *session = fs_session_new(&params, &error);
+    g_assert_no_error(error);
+    g_assert_false(fs_session_mount(session, &error));
+    g_assert_nonnull(strstr(error->message, "/does/not/exist"));
+    g_assert_nonnull(strstr(error->message, "No such file"));
+    g_clear_error(&error);
+    fs_session_free(session);
+
+    params.mountpoint = "/dev/fd/999";
+    session = fs_session_new(&params, &error);
+    g_assert_false(fs_session_mount(session, &error));
+    g_assert_nonnull(strstr(error->message, "Invalid file descriptor"));
+    g_clear_error(&error);
+    fs_session_free(session);
+
+    params.mountpoint = "/";
+    params.mount_options = "nonsense=1";
+    session = fs_session_new(&params, &error);
+    if (session != NULL) { /* libfuse passes unknown words to the kernel */
+        params.mountpoint = "/tmp";
+        g_assert_false(fs_session_mount(session, &error));
+        fs_session_free(session);
+    }
+    g_assert_nonnull(error);
+    g_clear_error(&error);
+
+    params.mount_options = NULL;
+    params.max_write = 1;
+    g_assert_null(fs_session_new(&params, &error));
+    g_assert_nonnull(strstr(error->message, "max_write"));
+    g_clear_error(&error);
+}
+
+/* Nothing is left of a session: no descriptor, no thread, no mount. */
+static void test_hundred_mounts(void)
+{
+    TestMount mount;
+
+    null_up(&mount, 2);
+    test_mount_down(&mount);
+    const unsigned fds = entries_of("/proc/self/fd");
+    const unsigned threads = entries_of("/proc/self/task");
+    for (unsigned i = 0; i < 100; i++) {
+        null_up(&mount, 1 + i % 4);
+        if (i % 10 == 0) {
+            g_assert_cmpint(run_on(&mount, "read", null_files[i / 10 % 4]), ==, 0);
+        }
+        test_mount_down(&mount);
+        g_assert_cmpint(mount.error, ==, 0);
+    }
+    g_assert_cmpuint(entries_of("/proc/self/fd"), ==, fds);
+    g_assert_cmpuint(entries_of("/proc/self/task"), ==, threads);
+}
+
+#define THREADS(n) GUINT_TO_POINTER(n)
+
 int main(int argc, char **argv)
 {
     test_mount_init(&argc, &argv, clients);
-    g_test_add_data_func("/session/reads/1", GUINT_TO_POINTER(1), test_reads);
-    g_test_add_data_func("/session/reads/4", GUINT_TO_POINTER(4), test_reads);
-    return g_test_run();
+    null_userdata = fs_null_new();
+
+    g_test_add_data_func("/session/serves/1-worker", THREADS(1), test_serves);
+    g_test_add_data_func("/session/serves/4-workers", THREADS(4), test_serves);
+    g_test_add_func("/session/init-result", test_init_result);
+    g_test_add_func("/session/small-max-write", test_small_max_write);
+    g_test_add_func("/session/D12-more-requests-than-slots", test_more_requests_than_slots);
+    g_test_add_func("/session/tmpfile", test_tmpfile);
+    g_test_add_func("/session/set-id-bits", test_set_id_bits);
+    g_test_add_data_func("/session/interrupt/1-worker", THREADS(1), test_interrupt);
+    g_test_add_data_func("/session/interrupt/4-workers", THREADS(4), test_interrupt);
+    g_test_add_data_func("/session/unmount-from-outside", "unmount", test_unmount_from_outside);
+    g_test_add_data_func("/session/unmount-from-outside-lazily", "unmount-lazily",
+                         test_unmount_from_outside);
+    g_test_add_func("/session/lazy-unmount-under-load", test_lazy_unmount_under_load);
+    g_test_add_data_func("/session/D1-stop-under-load/1-worker", THREADS(1), test_stop_under_load);
+    g_test_add_data_func("/session/D1-stop-under-load/4-workers", THREADS(4), test_stop_under_load);
+    g_test_add_func("/session/stop-busy", test_stop_busy);
+    g_test_add_data_func("/session/abort-from-outside/1-worker", THREADS(1),
+                         test_abort_from_outside);
+    g_test_add_data_func("/session/abort-from-outside/4-workers", THREADS(4),
+                         test_abort_from_outside);
+    g_test_add_data_func("/session/abort-call/1-worker", THREADS(1), test_abort_call);
+    g_test_add_data_func("/session/abort-call/4-workers", THREADS(4), test_abort_call);
+    g_test_add_func("/session/abort-interrupts-helpers", test_abort_interrupts_helpers);
+    g_test_add_func("/session/D10-stop-in-every-phase", test_every_phase);
+    g_test_add_func("/session/free-under-load", test_free_under_load);
+    g_test_add_func("/session/errors", test_errors);
+    g_test_add_func("/session/D9-hundred-mounts", test_hundred_mounts);
+
+    int status = g_test_run();
+    fs_null_free(null_userdata);
+    return status;
 }
