@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * Moving bytes: READ, WRITE, FSYNC.
+ *
+ * How it works: what can be done from memory is done at once on the worker,
+ * the rest is one request of the worker's ring, answered when it completes. An
+ * operation that waits for the ring holds its handle by a reference in the
+ * request's scratch room (DataState).
+ */
+#include <assert.h>
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "fs/passthrough/operations.h"
+
+#define READ_SKIP_MAX           31u
+#define DIRECT_ALIGNMENT_UNTOLD 4096u
+
+/* What a request remembers while the ring works for it. */
+typedef struct DataState {
+    FsHandle *handle; /* referenced */
+    size_t before;    /* bytes done inline before the ring took over */
+} DataState;
+
+static_assert(sizeof(DataState) <= FS_REQUEST_SCRATCH, "fits into a request's scratch room");
+
+static DataState *data_state(FsRequest *request)
+{
+    return fs_request_scratch(request);
+}
+
+/* --- direct I/O --- */
+
+static unsigned direct_alignment(int fd)
+{
+#ifdef STATX_DIOALIGN
+    struct statx stx;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
+        (stx.stx_mask & STATX_DIOALIGN) && stx.stx_dio_offset_align) {
+        return MAX(stx.stx_dio_mem_align, stx.stx_dio_offset_align);
+    }
+#endif
+    return DIRECT_ALIGNMENT_UNTOLD;
+}
+
+/* The handle's O_DIRECT descriptor, opened by the first who asks; negative: there is none. */
+static int direct_fd(FsPassthrough *pt, FsHandle *handle)
+{
+    int fd = atomic_load_explicit(&handle->direct_fd, memory_order_acquire);
+    if (fd != FS_HANDLE_DIRECT_UNUSED) {
+        return fd;
+    }
+    fd = fs_resolve_reopen(&pt->resolver, handle->inode->fd, handle->flags | O_DIRECT);
+    if (fd == -EINVAL) {
+        fd = FS_HANDLE_DIRECT_NEVER;
+    } else if (fd < 0) {
+        return fd; /* for now; the next request may have more luck */
+    } else {
+        atomic_store_explicit(&handle->direct_alignment, direct_alignment(fd),
+                              memory_order_relaxed);
+    }
+    int unused = FS_HANDLE_DIRECT_UNUSED;
+    if (!atomic_compare_exchange_strong_explicit(&handle->direct_fd, &unused, fd,
+                                                 memory_order_acq_rel, memory_order_acquire)) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        fd = unused; /* another thread's */
+    }
+    return fd;
+}
+
+/*
+ * The descriptor for a direct request of the client; the buffered one where
+ * the request is not aligned as the file system wants it. *@alignment: 0 then.
+ */
+static int choose_fd(FsPassthrough *pt, FsHandle *handle, const void *buffer, size_t size,
+                     off_t offset, unsigned *alignment)
+{
+    *alignment = 0;
+    int fd = direct_fd(pt, handle);
+    if (fd < 0) {
+        return handle->fd;
+    }
+    unsigned want = atomic_load_explicit(&handle->direct_alignment, memory_order_relaxed);
+    if (((uintptr_t)buffer | size | (uint64_t)offset) % want) {
+        return handle->fd;
+    }
+    *alignment = want;
+    return fd;
+}
+
+/* --- READ --- */
+
+static void read_done(AioIo *io)
+{
+    FsRequest *request = fs_request_from_io(io);
+    DataState state = *data_state(request);
+    if (io->result < 0) {
+        fs_request_reply_error(request, -io->result);
+    } else {
+        fs_request_reply_data(request, state.before + io->transferred);
+    }
+    fs_handle_put(state.handle);
+}
+
+/* Read on the ring; takes over the caller's reference on @handle. */
+static void read_on_ring(FsRequest *request, FsHandle *handle, int fd, unsigned alignment,
+                         char *buffer, size_t before, size_t size, off_t offset)
+{
+    *data_state(request) = (DataState){.handle = handle, .before = before};
+    AioIo *io = fs_request_io(request);
+    aio_io_init_read(io, fd, buffer + before, size - before, offset + (off_t)before);
+    io->alignment = alignment;
+    aio_io_submit(fs_request_context(request), io, read_done);
+}
+
+typedef enum InlineResult {
+    INLINE_DONE, /* all of it, or the end of the file was met */
+    INLINE_WOULD_WAIT,
+    INLINE_FAILED,
+} InlineResult;
+
+/* Read what is in memory. *@done: bytes; *@error: positive errno if it failed. */
+static InlineResult read_inline(FsHandle *handle, char *buffer, size_t size, off_t offset,
+                                size_t *done, int *error)
+{
+    *done = 0;
+    while (*done < size) {
+        struct iovec iov = {.iov_base = buffer + *done, .iov_len = size - *done};
+        ssize_t got = preadv2(handle->fd, &iov, 1, offset + (off_t)*done, RWF_NOWAIT);
+        if (got == 0) {
+            return INLINE_DONE;
+        }
+        if (got > 0) {
+            *done += (size_t)got;
+        } else if (errno == EOPNOTSUPP) {
+            atomic_store_explicit(&handle->inode->backing->no_nowait_read, true,
+                                  memory_order_relaxed);
+            return INLINE_WOULD_WAIT;
+        } else if (errno == EAGAIN || *done > 0) {
+            return INLINE_WOULD_WAIT; /* a real error comes again on the ring */
+        } else if (errno != EINTR) {
+            *error = errno;
+            return INLINE_FAILED;
+        }
+    }
+    return INLINE_DONE;
+}
+
+/* Whether an inline try is worth its system call: after misses the next reads skip it. */
+static bool inline_read_pays(FsHandle *handle)
+{
+    if (atomic_load_explicit(&handle->inode->backing->no_nowait_read, memory_order_relaxed)) {
+        return false;
+    }
+    unsigned skip = atomic_load_explicit(&handle->read_skip, memory_order_relaxed);
+    if (skip == 0) {
+        return true;
+    }
+    /* two threads may count one skip; it is a hint */
+    atomic_store_explicit(&handle->read_skip, skip - 1, memory_order_relaxed);
+    return false;
+}
+
+static void note_inline_read(FsHandle *handle, bool hit)
+{
+    unsigned miss = atomic_load_explicit(&handle->read_miss, memory_order_relaxed);
+    if (hit) {
+        if (miss) {
+            atomic_store_explicit(&handle->read_miss, 0, memory_order_relaxed);
+        }
+        return;
+    }
+    miss = MIN(miss * 2 + 1, READ_SKIP_MAX);
+    atomic_store_explicit(&handle->read_miss, miss, memory_order_relaxed);
+    atomic_store_explicit(&handle->read_skip, miss, memory_order_relaxed);
+}
+
+void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                struct fuse_file_info *fi)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    FsRequest *request = fs_request_current();
+    g_autoptr(FsHandle) handle = fs_handle_get(&pt->handles, fi->fh);
+    char *buffer = handle ? fs_request_data_buffer(request, size) : NULL;
+    if (!buffer) {
+        fs_request_reply_error(request, handle ? EINVAL : EBADF);
+        return;
+    }
+    FsPassthroughCounters *counters = fs_passthrough_counters(pt);
+    unsigned alignment = 0;
+    int fd = handle->fd;
+    size_t done = 0;
+    if (fi->flags & O_DIRECT) {
+        fd = choose_fd(pt, handle, buffer, size, offset, &alignment);
+    }
+    if (!alignment && inline_read_pays(handle)) {
+        int error = 0;
+        InlineResult result = read_inline(handle, buffer, size, offset, &done, &error);
+        if (result == INLINE_FAILED) {
+            fs_request_reply_error(request, error);
+            return;
+        }
+        note_inline_read(handle, result == INLINE_DONE);
+        if (result == INLINE_DONE) {
+            fs_count(&counters->reads_inline);
+            fs_request_reply_data(request, done);
+            return;
+        }
+    }
+    fs_count(&counters->reads_ring);
+    read_on_ring(request, g_steal_pointer(&handle), fd, alignment, buffer, done, size, offset);
+}
+
+/* --- WRITE --- */
+
+static void write_done(AioIo *io)
+{
+    FsRequest *request = fs_request_from_io(io);
+    DataState state = *data_state(request);
+    size_t written = state.before + io->transferred;
+    if (io->result < 0 && written == 0) {
+        fs_request_reply_error(request, -io->result);
+    } else {
+        fs_request_reply_write(request, written);
+    }
+    fs_handle_put(state.handle);
+}
+
+typedef struct WriteCall {
+    const char *data;
+    size_t size;
+    off_t offset;
+    bool append; /* at the end of the file, wherever that is now */
+} WriteCall;
+
+/* Write on the ring; takes over the caller's reference on @handle. */
+static void write_on_ring(FsRequest *request, FsHandle *handle, int fd, unsigned alignment,
+                          const WriteCall *call, size_t before)
+{
+    *data_state(request) = (DataState){.handle = handle, .before = before};
+    AioIo *io = fs_request_io(request);
+    aio_io_init_write(io, fd, call->data + before, call->size - before,
+                      call->offset + (off_t)before);
+    io->alignment = alignment;
+    io->flags |= call->append ? AIO_IO_APPEND : 0;
+    aio_io_submit(fs_request_context(request), io, write_done);
+}
+
+/*
+ * Write into the page cache. Where the file system can refuse to wait it is
+ * asked to; where it cannot, a plain write is cheaper than the ring's threads.
+ */
+static InlineResult write_inline(FsHandle *handle, const WriteCall *call, size_t *done, int *error)
+{
+    FsBacking *backing = handle->inode->backing;
+    *done = 0;
+    while (*done < call->size) {
+        bool nowait = !atomic_load_explicit(&backing->no_nowait_write, memory_order_relaxed);
+        int flags = (nowait ? RWF_NOWAIT : 0) | (call->append ? RWF_APPEND : 0);
+        struct iovec iov = {.iov_base = (char *)call->data + *done, .iov_len = call->size - *done};
+        ssize_t put = pwritev2(handle->fd, &iov, 1, call->offset + (off_t)*done, flags);
+        if (put > 0) {
+            *done += (size_t)put;
+        } else if (put == 0) {
+            return INLINE_DONE;
+        } else if (nowait && errno == EOPNOTSUPP) {
+            atomic_store_explicit(&backing->no_nowait_write, true, memory_order_relaxed);
+        } else if (nowait && errno == EAGAIN) {
+            return INLINE_WOULD_WAIT;
+        } else if (errno != EINTR) {
+            *error = errno;
+            return *done > 0 ? INLINE_DONE : INLINE_FAILED;
+        }
+    }
+    return INLINE_DONE;
+}
+
+void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+                 struct fuse_file_info *fi)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    FsRequest *request = fs_request_current();
+    g_autoptr(FsHandle) handle = fs_handle_get(&pt->handles, fi->fh);
+    int error = handle ? 0 : EBADF;
+    if (handle && fs_request_kills_suidgid(request)) {
+        error = -fs_drop_set_id(pt, handle->inode, fuse_req_ctx(req)->gid);
+    }
+    if (error) {
+        fs_request_reply_error(request, error);
+        return;
+    }
+    /* a page that the kernel writes back knows its offset, whoever had the file open and how */
+    bool by_client = !fi->writepage;
+    WriteCall call = {
+        .data = data,
+        .size = size,
+        .offset = offset,
+        .append = by_client && (fi->flags & O_APPEND) &&
+                  !atomic_load_explicit(&pt->writeback, memory_order_relaxed),
+    };
+    FsPassthroughCounters *counters = fs_passthrough_counters(pt);
+    unsigned alignment = 0;
+    int fd = handle->fd;
+    size_t done = 0;
+    if (by_client && (fi->flags & O_DIRECT)) {
+        fd = choose_fd(pt, handle, data, size, offset, &alignment);
+    }
+    if (!alignment && !(handle->flags & O_DSYNC)) {
+        InlineResult result = write_inline(handle, &call, &done, &error);
+        if (result != INLINE_WOULD_WAIT) {
+            fs_count(&counters->writes_inline);
+            if (result == INLINE_FAILED) {
+                fs_request_reply_error(request, error);
+            } else {
+                fs_request_reply_write(request, done);
+            }
+            return;
+        }
+    }
+    fs_count(&counters->writes_ring);
+    write_on_ring(request, g_steal_pointer(&handle), fd, alignment, &call, done);
+}
+
+/* --- FSYNC, FSYNCDIR --- */
+
+static void fsync_done(AioIo *io)
+{
+    FsRequest *request = fs_request_from_io(io);
+    DataState state = *data_state(request);
+    fs_request_reply_error(request, -io->result);
+    fs_handle_put(state.handle);
+}
+
+void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    FsRequest *request = fs_request_current();
+    FsHandle *handle = fs_handle_get(&pt->handles, fi->fh);
+    if (!handle) {
+        fs_request_reply_error(request, EBADF);
+        return;
+    }
+    *data_state(request) = (DataState){.handle = handle};
+    AioIo *io = fs_request_io(request);
+    aio_io_init_fsync(io, handle->fd, datasync, 0, 0);
+    aio_io_submit(fs_request_context(request), io, fsync_done);
+}

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * Opening and closing files: OPEN, CREATE, TMPFILE, FLUSH, RELEASE.
+ *
+ * How it works: all three ways to open go through fs_open_flags(), and what
+ * exists already is opened by its inode, never by its name. An open can wait
+ * for another process that holds a lease, so a worker tries with O_NONBLOCK
+ * and hands the request to a helper if that is refused.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "fs/passthrough/operations.h"
+
+#define FOPEN_PARALLEL_DIRECT_WRITES (1u << 6) /* Linux 6.2 */
+#define CREATE_RETRIES               16
+
+int fs_open_flags(const FsPassthrough *pt, int client_flags)
+{
+    int flags = client_flags & (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME);
+    if ((flags & O_ACCMODE) == O_WRONLY &&
+        atomic_load_explicit(&pt->writeback, memory_order_relaxed)) {
+        flags = (flags & ~O_ACCMODE) | O_RDWR;
+    }
+    return flags;
+}
+
+/* Open, without waiting if O_NONBLOCK is in @flags; that flag does not stay. */
+static int open_once(FsPassthrough *pt, const FsInode *inode, int flags)
+{
+    int fd = fs_resolve_reopen(&pt->resolver, inode->fd, flags);
+    if (fd >= 0 && (flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags & O_NOATIME) < 0) {
+        int error = -errno;
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+int fs_open_inode(FsPassthrough *pt, const FsInode *inode, int client_flags, bool may_wait,
+                  int *opened_flags)
+{
+    if (inode->type != S_IFREG) {
+        return inode->type == S_IFDIR ? -EISDIR : -ENXIO;
+    }
+    int flags = fs_open_flags(pt, client_flags);
+    int nonblock = may_wait ? 0 : O_NONBLOCK;
+    int fd = open_once(pt, inode, flags | nonblock);
+    if (fd == -EPERM && (flags & O_NOATIME)) {
+        flags &= ~O_NOATIME; /* only the owner may */
+        fd = open_once(pt, inode, flags | nonblock);
+    }
+    if ((fd == -EACCES || fd == -EPERM) && (client_flags & O_ACCMODE) == O_WRONLY &&
+        (flags & O_ACCMODE) == O_RDWR) {
+        flags = (flags & ~O_ACCMODE) | O_WRONLY; /* may be written but not read */
+        fd = open_once(pt, inode, flags | nonblock);
+    }
+    if (fd >= 0 && opened_flags) {
+        *opened_flags = flags & ~O_TRUNC;
+    }
+    return fd;
+}
+
+/* What an OPEN, or a CREATE of an existing file, needs, so that a helper can do it. */
+typedef struct OpenCall {
+    FsPassthrough *pt;
+    FsInode *inode;                /* referenced */
+    struct fuse_file_info fi;      /* in: flags; out: the answer */
+    struct fuse_entry_param entry; /* of a CREATE */
+    bool is_create;
+    bool kill_set_id;
+    gid_t caller_gid;
+} OpenCall;
+
+/* How the kernel shall treat the open file. */
+static void choose_caching(FsPassthrough *pt, FsRequest *request, FsInode *inode,
+                           struct fuse_file_info *fi)
+{
+    fi->direct_io = pt->params.cache == FS_PASSTHROUGH_CACHE_NONE || (fi->flags & O_DIRECT);
+    fi->keep_cache = pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS;
+    if (pt->params.cache == FS_PASSTHROUGH_CACHE_AUTO) {
+        struct stat st;
+        fi->keep_cache = fstat(inode->fd, &st) == 0 && fs_inode_pages_valid(inode, &st);
+    }
+    fi->noflush = inode->backing->local && pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL;
+    if (fi->direct_io) {
+        fs_request_set_open_flags(request, FOPEN_PARALLEL_DIRECT_WRITES);
+    }
+}
+
+/* Make a handle of @fd, which is consumed, and answer. */
+static void reply_opened(FsRequest *request, OpenCall *call, int fd, int flags)
+{
+    FsPassthrough *pt = call->pt;
+    fuse_req_t req = fs_request_fuse(request);
+    FsHandle *handle = fs_handle_new(&pt->handles, call->inode, fd, flags, NULL);
+    if (!handle) {
+        if (call->is_create) {
+            fs_inode_forget(&pt->inodes, call->entry.ino, 1);
+        }
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    uint64_t id = fs_handle_id(handle);
+    uint64_t node = call->entry.ino;
+    call->fi.fh = id;
+    choose_caching(pt, request, call->inode, &call->fi);
+    int sent = call->is_create ? fuse_reply_create(req, &call->entry, &call->fi)
+                               : fuse_reply_open(req, &call->fi);
+    if (sent == -ENOENT) {
+        fs_handle_release(&pt->handles, id);
+        if (call->is_create) {
+            fs_inode_forget(&pt->inodes, node, 1);
+        }
+    }
+}
+
+/* Open the inode and answer. False: a lease is in the way, nothing was answered. */
+static bool open_and_reply(FsRequest *request, OpenCall *call, bool may_wait)
+{
+    FsPassthrough *pt = call->pt;
+    int flags;
+    int fd = fs_open_inode(pt, call->inode, call->fi.flags, may_wait, &flags);
+    if (fd == -EWOULDBLOCK && !may_wait && !(call->fi.flags & O_NONBLOCK)) {
+        return false;
+    }
+    int error = fd < 0 ? fd : 0;
+    if (!error && call->kill_set_id && (call->fi.flags & O_TRUNC)) {
+        error = fs_drop_set_id(pt, call->inode, call->caller_gid);
+    }
+    if (error) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        if (call->is_create) {
+            fs_inode_forget(&pt->inodes, call->entry.ino, 1);
+        }
+        fuse_reply_err(fs_request_fuse(request), -error);
+        return true;
+    }
+    reply_opened(request, call, fd, flags);
+    return true;
+}
+
+static void open_on_helper(FsRequest *request, void *opaque)
+{
+    OpenCall *call = opaque;
+    open_and_reply(request, call, true);
+    fs_inode_put(call->inode);
+    g_free(call);
+}
+
+static bool truncates_huge(const OpenCall *call)
+{
+    struct stat st;
+    return (call->fi.flags & O_TRUNC) && fstat(call->inode->fd, &st) == 0 &&
+           (int64_t)st.st_blocks * 512 > FS_HUGE_BYTES;
+}
+
+/* Open now or on a helper. Consumes the reference in @call. */
+static void open_existing(FsRequest *request, OpenCall *call)
+{
+    if (!truncates_huge(call) && open_and_reply(request, call, false)) {
+        fs_inode_put(call->inode);
+        return;
+    }
+    OpenCall *copy = g_new(OpenCall, 1);
+    *copy = *call;
+    fs_request_offload(request, fs_session_pool(fs_request_session(request)), open_on_helper, copy);
+}
+
+static OpenCall open_call(fuse_req_t req, FsPassthrough *pt, const struct fuse_file_info *fi)
+{
+    return (OpenCall){
+        .pt = pt,
+        .fi = *fi,
+        .kill_set_id = fs_request_kills_suidgid(fs_request_current()),
+        .caller_gid = fuse_req_ctx(req)->gid,
+    };
+}
+
+void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    OpenCall call = open_call(req, pt, fi);
+    call.inode = fs_inode_get(&pt->inodes, ino);
+    if (!call.inode) {
+        fuse_reply_err(req, ESTALE);
+        return;
+    }
+    open_existing(fs_request_current(), &call);
+}
+
+/* Answer a CREATE or TMPFILE with the new file behind @fd, which is consumed. */
+static void reply_created(fuse_req_t req, OpenCall *call, int fd, int flags)
+{
+    FsPassthrough *pt = call->pt;
+    struct statx stx;
+    int path_fd = fs_resolve_path_of(&pt->resolver, fd);
+    int error = path_fd < 0 ? path_fd : fs_resolve_statx(path_fd, &stx);
+    if (!error) {
+        error = fs_entry_from_descriptor(pt, path_fd, &stx, &call->entry, &call->inode);
+    } else if (path_fd >= 0) {
+        close(path_fd);
+    }
+    if (error) {
+        close(fd);
+        fuse_reply_err(req, -error);
+        return;
+    }
+    call->is_create = true;
+    reply_opened(fs_request_current(), call, fd, flags);
+    fs_inode_put(call->inode);
+}
+
+/* The name exists: open it as it is. False: it is gone again. */
+static bool create_existing(fuse_req_t req, OpenCall *call, const FsInode *parent, const char *name)
+{
+    FsPassthrough *pt = call->pt;
+    int error = fs_entry_lookup(pt, parent, name, &call->entry, &call->inode);
+    if (error == -ENOENT) {
+        return false;
+    }
+    if (!error && call->inode->type != S_IFREG) {
+        /* the kernel looks the name up again and follows it, or says what it is */
+        fs_inode_put(call->inode);
+        fs_inode_forget(&pt->inodes, call->entry.ino, 1);
+        error = -ESTALE;
+    }
+    if (error) {
+        fuse_reply_err(req, -error);
+        return true;
+    }
+    call->is_create = true;
+    open_existing(fs_request_current(), call);
+    return true;
+}
+
+void fs_op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode,
+                  struct fuse_file_info *fi)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    OpenCall call = open_call(req, pt, fi);
+    g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
+    if (!parent) {
+        fuse_reply_err(req, ESTALE);
+        return;
+    }
+    const struct fuse_ctx *caller = fuse_req_ctx(req);
+    int flags = fs_open_flags(pt, fi->flags) & ~O_TRUNC;
+    for (int i = 0; i < CREATE_RETRIES; i++) {
+        FsCredentialsSaved saved;
+        int fd = fs_credentials_enter(&pt->credentials, caller->uid, caller->gid, &saved);
+        if (fd == 0) {
+            fd = fs_resolve_create(&pt->resolver, parent->fd, name, flags, mode & 07777);
+            fs_credentials_leave(&pt->credentials, &saved);
+        }
+        if (fd >= 0) {
+            reply_created(req, &call, fd, flags);
+            return;
+        }
+        if ((fd != -EEXIST && fd != -EXDEV) || (fi->flags & O_EXCL)) {
+            fuse_reply_err(req, fd == -EXDEV ? EEXIST : -fd);
+            return;
+        }
+        if (create_existing(req, &call, parent, name)) {
+            return;
+        }
+    }
+    fuse_reply_err(req, ENOENT); /* somebody creates and removes it all the time */
+}
+
+void fs_op_tmpfile(fuse_req_t req, fuse_ino_t parent_id, mode_t mode, struct fuse_file_info *fi)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    OpenCall call = open_call(req, pt, fi);
+    g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
+    if (!parent) {
+        fuse_reply_err(req, ESTALE);
+        return;
+    }
+    const struct fuse_ctx *caller = fuse_req_ctx(req);
+    int flags = fs_open_flags(pt, fi->flags) & ~O_TRUNC;
+    FsCredentialsSaved saved;
+    int fd = fs_credentials_enter(&pt->credentials, caller->uid, caller->gid, &saved);
+    if (fd == 0) {
+        fd = openat(parent->fd, ".", flags | O_TMPFILE | (fi->flags & O_EXCL) | O_CLOEXEC,
+                    mode & 07777);
+        fd = fd < 0 ? (errno == EMFILE ? -ENFILE : -errno) : fd;
+        fs_credentials_leave(&pt->credentials, &saved);
+    }
+    if (fd < 0) {
+        fuse_reply_err(req, -fd);
+        return;
+    }
+    reply_created(req, &call, fd, flags);
+}
+
+/* A descriptor of this file is closed: on a network file system that writes and reports. */
+static void flush_on_helper(FsRequest *request, void *opaque)
+{
+    FsHandle *handle = opaque;
+    int copy = dup(handle->fd);
+    int error = copy < 0 || close(copy) < 0 ? errno : 0;
+    fs_request_reply_error(request, error == EMFILE ? ENFILE : error);
+    fs_handle_put(handle);
+}
+
+void fs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    g_autoptr(FsHandle) handle = fs_handle_get(&pt->handles, fi->fh);
+    if (!handle) {
+        fuse_reply_err(req, EBADF);
+        return;
+    }
+    if (pt->params.locks == FS_PASSTHROUGH_LOCKS_REMOTE) {
+        fs_locks_drop_owner(&pt->locks, handle->inode, fi->lock_owner);
+    }
+    if (handle->inode->backing->local) {
+        fuse_reply_err(req, 0);
+        return;
+    }
+    FsRequest *request = fs_request_current();
+    fs_request_offload(request, fs_session_pool(fs_request_session(request)), flush_on_helper,
+                       g_steal_pointer(&handle));
+}
+
+static void release_handle(FsPassthrough *pt, uint64_t id)
+{
+    g_autoptr(FsHandle) handle = fs_handle_get(&pt->handles, id);
+    if (!handle) {
+        return;
+    }
+    g_autoptr(FsInode) inode = fs_inode_ref(handle->inode);
+    fs_handle_release(&pt->handles, id);
+    fs_handle_put(g_steal_pointer(&handle)); /* closes, which drops its flock() lock */
+    if (pt->params.locks == FS_PASSTHROUGH_LOCKS_REMOTE) {
+        fs_locks_wake(&pt->locks, inode);
+    }
+}
+
+static void release_on_helper(FsRequest *request, void *opaque)
+{
+    FsHandle *handle = opaque;
+    FsPassthrough *pt = fs_passthrough_of(fs_request_fuse(request));
+    uint64_t id = fs_handle_id(handle);
+    fs_handle_put(handle);
+    release_handle(pt, id);
+    fs_request_reply_error(request, 0);
+}
+
+void fs_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    g_autoptr(FsHandle) handle = fs_handle_get(&pt->handles, fi->fh);
+    if (handle && !handle->inode->backing->local) {
+        FsRequest *request = fs_request_current();
+        fs_request_offload(request, fs_session_pool(fs_request_session(request)), release_on_helper,
+                           g_steal_pointer(&handle));
+        return;
+    }
+    fs_handle_put(g_steal_pointer(&handle));
+    release_handle(pt, fi->fh);
+    fuse_reply_err(req, 0);
+}
+
+typedef struct CloseWork {
+    AioPoolWork work;
+    int fd;
+} CloseWork;
+
+static void close_on_helper(AioPoolWork *work)
+{
+    CloseWork *closing = (CloseWork *)work;
+    close(closing->fd);
+    g_free(closing);
+}
+
+void fs_close_inode_fd(int fd, mode_t type, void *opaque)
+{
+    FsPassthrough *pt = opaque;
+    struct stat st;
+    if (type == S_IFREG && pt->session && fstat(fd, &st) == 0 && st.st_nlink == 0 &&
+        (int64_t)st.st_blocks * 512 > FS_HUGE_BYTES) {
+        CloseWork *closing = g_new0(CloseWork, 1);
+        closing->fd = fd;
+        closing->work.run = close_on_helper;
+        aio_pool_submit(fs_session_pool(pt->session), &closing->work);
+        return;
+    }
+    close(fd);
+}

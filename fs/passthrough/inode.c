@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * The inode table.
+ *
+ * How it works: slots give the node ids; a hash, cut into shards by key, finds
+ * the inode of a descriptor that a lookup has just opened. The descriptor of
+ * an inode in the table pins it, so (dev, ino) is not reused by the file
+ * system while the key is in the table.
+ *
+ * An inode leaves in this order: last reference dropped (from now on nobody
+ * can take one), taken out of its chain under the shard's lock, descriptor
+ * closed, slot released. A lookup that meets it between the first two steps
+ * passes it over and inserts another inode with the same key.
+ */
+#include "fs/passthrough/inode.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FIRST_BUCKETS 64u
+
+static uint64_t key_hash(const FsInodeKey *key)
+{
+    /* splitmix64's finaliser over the three parts */
+    uint64_t hash = key->ino + key->dev * 0x9e3779b97f4a7c15u + (key->mount_id << 40);
+    hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9u;
+    hash = (hash ^ (hash >> 27)) * 0x94d049bb133111ebu;
+    return hash ^ (hash >> 31);
+}
+
+static bool key_equal(const FsInodeKey *a, const FsInodeKey *b)
+{
+    return a->ino == b->ino && a->dev == b->dev && a->mount_id == b->mount_id;
+}
+
+static FsInodeShard *shard_of(FsInodeTable *table, uint64_t hash)
+{
+    return &table->shards[hash % FS_INODE_SHARDS];
+}
+
+static FsInode **bucket_of(const FsInodeShard *shard, uint64_t hash)
+{
+    return &shard->buckets[(hash / FS_INODE_SHARDS) & (shard->bucket_count - 1)];
+}
+
+void fs_inodes_init(FsInodeTable *table, FsInodeCloseFn *close, void *opaque)
+{
+    fs_slots_init(&table->slots, sizeof(FsInode));
+    table->close = close;
+    table->opaque = opaque;
+    for (unsigned i = 0; i < FS_INODE_SHARDS; i++) {
+        FsInodeShard *shard = &table->shards[i];
+        pthread_mutex_init(&shard->lock, NULL);
+        shard->bucket_count = FIRST_BUCKETS;
+        shard->buckets = g_new0(FsInode *, FIRST_BUCKETS);
+        shard->count = 0;
+    }
+}
+
+static void close_descriptor(FsInodeTable *table, int fd, mode_t type)
+{
+    if (table->close) {
+        table->close(fd, type, table->opaque);
+    } else {
+        close(fd);
+    }
+}
+
+static void close_leftover(FsSlot *slot, void *opaque)
+{
+    FsInode *inode = (FsInode *)slot;
+    close(inode->fd);
+}
+
+void fs_inodes_fini(FsInodeTable *table)
+{
+    fs_slots_foreach(&table->slots, close_leftover, NULL);
+    for (unsigned i = 0; i < FS_INODE_SHARDS; i++) {
+        pthread_mutex_destroy(&table->shards[i].lock);
+        g_free(table->shards[i].buckets);
+    }
+    fs_slots_fini(&table->slots);
+}
+
+/* Twice the buckets when chains grow; without memory the chains stay long. */
+static void grow_locked(FsInodeShard *shard)
+{
+    unsigned new_count = shard->bucket_count * 2;
+    FsInode **buckets = g_try_new0(FsInode *, new_count);
+    if (!buckets) {
+        return;
+    }
+    FsInode **old = shard->buckets;
+    unsigned old_count = shard->bucket_count;
+    shard->buckets = buckets;
+    shard->bucket_count = new_count;
+    for (unsigned i = 0; i < old_count; i++) {
+        for (FsInode *inode = old[i]; inode;) {
+            FsInode *next = inode->next;
+            FsInode **bucket = bucket_of(shard, key_hash(&inode->key));
+            inode->next = *bucket;
+            *bucket = inode;
+            inode = next;
+        }
+    }
+    g_free(old);
+}
+
+/* The living inode of @key with a reference for the caller, or NULL. */
+static FsInode *find_locked(FsInodeShard *shard, uint64_t hash, const FsInodeKey *key)
+{
+    for (FsInode *inode = *bucket_of(shard, hash); inode; inode = inode->next) {
+        if (key_equal(&inode->key, key) && fs_slot_try_ref(&inode->slot)) {
+            return inode;
+        }
+    }
+    return NULL;
+}
+
+static FsInode *insert_locked(FsInodeTable *table, FsInodeShard *shard, uint64_t hash,
+                              const FsInodeKey *key, int fd, mode_t type, FsBacking *backing)
+{
+    FsInode *inode = (FsInode *)fs_slots_alloc(&table->slots);
+    if (!inode) {
+        return NULL;
+    }
+    inode->table = table;
+    inode->fd = fd;
+    inode->type = type & S_IFMT;
+    inode->key = *key;
+    inode->backing = backing;
+    inode->lookups = 0;
+    inode->cached_size = -1;
+
+    if (shard->count >= shard->bucket_count * 2) {
+        grow_locked(shard);
+    }
+    FsInode **bucket = bucket_of(shard, hash);
+    inode->next = *bucket;
+    *bucket = inode;
+    shard->count++;
+    fs_slot_publish(&inode->slot);
+    return inode;
+}
+
+FsInode *fs_inode_lookup(FsInodeTable *table, const FsInodeKey *key, int fd, mode_t type,
+                         FsBacking *backing)
+{
+    uint64_t hash = key_hash(key);
+    FsInodeShard *shard = shard_of(table, hash);
+
+    pthread_mutex_lock(&shard->lock);
+    FsInode *inode = find_locked(shard, hash, key);
+    int surplus = inode ? fd : -1;
+    if (!inode) {
+        inode = insert_locked(table, shard, hash, key, fd, type, backing);
+    }
+    if (inode && inode->lookups++ == 0) {
+        fs_inode_ref(inode); /* the kernel's */
+    }
+    pthread_mutex_unlock(&shard->lock);
+
+    if (!inode) {
+        surplus = fd;
+    }
+    if (surplus >= 0) {
+        close(surplus);
+    }
+    return inode;
+}
+
+FsInode *fs_inode_get(FsInodeTable *table, uint64_t id)
+{
+    return (FsInode *)fs_slots_get(&table->slots, id);
+}
+
+FsInode *fs_inode_ref(FsInode *inode)
+{
+    bool alive = fs_slot_try_ref(&inode->slot);
+    assert(alive);
+    (void)alive;
+    return inode;
+}
+
+static void unhash(FsInodeTable *table, FsInode *inode)
+{
+    uint64_t hash = key_hash(&inode->key);
+    FsInodeShard *shard = shard_of(table, hash);
+    pthread_mutex_lock(&shard->lock);
+    FsInode **link = bucket_of(shard, hash);
+    while (*link != inode) {
+        link = &(*link)->next;
+    }
+    *link = inode->next;
+    shard->count--;
+    pthread_mutex_unlock(&shard->lock);
+}
+
+void fs_inode_put(FsInode *inode)
+{
+    if (!inode || !fs_slot_unref(&inode->slot)) {
+        return;
+    }
+    FsInodeTable *table = inode->table;
+    unhash(table, inode);
+    close_descriptor(table, inode->fd, inode->type);
+    inode->fd = -1;
+    fs_slots_release(&table->slots, &inode->slot);
+}
+
+bool fs_inode_forget(FsInodeTable *table, uint64_t id, uint64_t count)
+{
+    if (id == FS_INODE_ROOT_ID) {
+        return true;
+    }
+    g_autoptr(FsInode) inode = fs_inode_get(table, id);
+    if (!inode) {
+        return false;
+    }
+    FsInodeShard *shard = shard_of(table, key_hash(&inode->key));
+    pthread_mutex_lock(&shard->lock);
+    bool exact = count <= inode->lookups;
+    bool had_any = inode->lookups > 0;
+    inode->lookups -= exact ? count : inode->lookups;
+    bool last = had_any && inode->lookups == 0;
+    pthread_mutex_unlock(&shard->lock);
+    if (last) {
+        fs_inode_put(inode); /* the kernel's; ours still holds it */
+    }
+    return exact;
+}
+
+bool fs_inode_pages_valid(FsInode *inode, const struct stat *st)
+{
+    FsInodeShard *shard = shard_of(inode->table, key_hash(&inode->key));
+    pthread_mutex_lock(&shard->lock);
+    bool same = inode->cached_size == st->st_size &&
+                inode->cached_time.tv_sec == st->st_mtim.tv_sec &&
+                inode->cached_time.tv_nsec == st->st_mtim.tv_nsec;
+    inode->cached_size = st->st_size;
+    inode->cached_time = st->st_mtim;
+    pthread_mutex_unlock(&shard->lock);
+    return same;
+}
+
+uint64_t fs_inode_lookups(FsInode *inode)
+{
+    FsInodeShard *shard = shard_of(inode->table, key_hash(&inode->key));
+    pthread_mutex_lock(&shard->lock);
+    uint64_t lookups = inode->lookups;
+    pthread_mutex_unlock(&shard->lock);
+    return lookups;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/** LOOKUP and FORGET: inodes enter and leave the kernel's knowledge. */
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "fs/passthrough/operations.h"
+
+int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *stx,
+                             struct fuse_entry_param *entry, FsInode **inode_out)
+{
+    memset(entry, 0, sizeof(*entry));
+    fs_stat_from_statx(&entry->attr, stx);
+    FsInodeKey key = {
+        .dev = entry->attr.st_dev,
+        .ino = entry->attr.st_ino,
+        .mount_id = (stx->stx_mask & STATX_MNT_ID) ? stx->stx_mnt_id : 0,
+    };
+    FsBacking *backing = fs_backing_get(&pt->backings, key.dev, fd);
+    if (!backing) {
+        close(fd);
+        return -ENOMEM;
+    }
+    g_autoptr(FsInode) inode = fs_inode_lookup(&pt->inodes, &key, fd, entry->attr.st_mode, backing);
+    if (!inode) {
+        return -ENOMEM;
+    }
+    entry->ino = fs_inode_id(inode);
+    entry->generation = fs_slot_generation(&inode->slot);
+    entry->attr.st_ino = fs_backing_shown_ino(backing, key.ino);
+    entry->attr_timeout = pt->attr_timeout;
+    entry->entry_timeout = pt->entry_timeout;
+    if (inode_out) {
+        *inode_out = g_steal_pointer(&inode);
+    }
+    return 0;
+}
+
+int fs_entry_lookup(FsPassthrough *pt, const FsInode *parent, const char *name,
+                    struct fuse_entry_param *entry, FsInode **inode)
+{
+    struct statx stx;
+    int fd = fs_resolve_child(&pt->resolver, parent->fd, name, &stx);
+    return fd < 0 ? fd : fs_entry_from_descriptor(pt, fd, &stx, entry, inode);
+}
+
+void fs_entry_reply(fuse_req_t req, FsPassthrough *pt, const struct fuse_entry_param *entry)
+{
+    uint64_t id = entry->ino;
+    if (fuse_reply_entry(req, entry) == -ENOENT) {
+        fs_inode_forget(&pt->inodes, id, 1);
+    }
+}
+
+void fs_op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
+    if (!parent) {
+        fuse_reply_err(req, ESTALE);
+        return;
+    }
+    struct fuse_entry_param entry;
+    int error = fs_entry_lookup(pt, parent, name, &entry, NULL);
+    if (error == -ENOENT && pt->negative_timeout > 0) {
+        entry = (struct fuse_entry_param){.entry_timeout = pt->negative_timeout};
+        fuse_reply_entry(req, &entry);
+    } else if (error) {
+        fuse_reply_err(req, -error);
+    } else {
+        fs_entry_reply(req, pt, &entry);
+    }
+}
+
+static void forget(FsPassthrough *pt, uint64_t id, uint64_t count)
+{
+    if (!fs_inode_forget(&pt->inodes, id, count)) {
+        g_debug("forget of node %" G_GUINT64_FORMAT ": more than was looked up", id);
+    }
+}
+
+void fs_op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
+{
+    forget(fs_passthrough_of(req), ino, count);
+    fuse_reply_none(req);
+}
+
+void fs_op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    for (size_t i = 0; i < count; i++) {
+        forget(pt, forgets[i].ino, forgets[i].nlookup);
+    }
+    fuse_reply_none(req);
+}

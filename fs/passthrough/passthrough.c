@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * The passthrough file system: parameters, operation table, life cycle.
+ *
+ * What the operations do and why is told in docs/design/passthrough.md.
+ */
+#include "fs/passthrough/passthrough.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "aio/error.h"
+
+#include "fs/passthrough/operations.h"
+
+#define CACHE_AUTO_SECONDS   1.0
+#define CACHE_ALWAYS_SECONDS 86400.0
+
+void fs_passthrough_params_init(FsPassthroughParams *params)
+{
+    *params = (FsPassthroughParams){
+        .root_fd = -1,
+        .cache = FS_PASSTHROUGH_CACHE_AUTO,
+        .attr_timeout = -1,
+        .entry_timeout = -1,
+        .locks = FS_PASSTHROUGH_LOCKS_LOCAL,
+        .xdev = FS_PASSTHROUGH_XDEV_ALLOW,
+        .xattr = true,
+        .default_permissions = true,
+    };
+}
+
+static double cache_seconds(FsPassthroughCache cache)
+{
+    switch (cache) {
+    case FS_PASSTHROUGH_CACHE_NONE:
+        return 0;
+    case FS_PASSTHROUGH_CACHE_AUTO:
+        return CACHE_AUTO_SECONDS;
+    case FS_PASSTHROUGH_CACHE_ALWAYS:
+        return CACHE_ALWAYS_SECONDS;
+    }
+    return 0;
+}
+
+static void settle_timeouts(FsPassthrough *pt)
+{
+    const FsPassthroughParams *params = &pt->params;
+    double by_mode = cache_seconds(params->cache);
+    pt->attr_timeout = params->attr_timeout >= 0 ? params->attr_timeout : by_mode;
+    pt->entry_timeout = params->entry_timeout >= 0 ? params->entry_timeout : by_mode;
+    /* that a name does not exist is believed only if nobody else can create it */
+    pt->negative_timeout = params->cache == FS_PASSTHROUGH_CACHE_ALWAYS ? pt->entry_timeout : 0;
+}
+
+/* The soft limit to the hard one; returns the limit in force. */
+static rlim_t raise_limit(int resource)
+{
+    struct rlimit limit;
+    if (getrlimit(resource, &limit) < 0) {
+        return 1024;
+    }
+    rlim_t soft = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(resource, &limit) < 0 ? soft : limit.rlim_max;
+}
+
+/* What belongs to the whole process; documented at fs_passthrough_new(). */
+static void prepare_process(FsPassthrough *pt)
+{
+    rlim_t files = raise_limit(RLIMIT_NOFILE);
+    pt->plus_inodes = (unsigned)MIN(files - files / 4, (rlim_t)UINT32_MAX);
+    raise_limit(RLIMIT_FSIZE);
+    signal(SIGXFSZ, SIG_IGN);
+    umask(0);
+    fs_credentials_init(&pt->credentials, pt->params.default_permissions);
+    if (pt->credentials.can_switch && setgroups(0, NULL) < 0) {
+        g_warning("cannot drop supplementary groups: %s", g_strerror(errno));
+    }
+}
+
+static int open_root(const FsPassthroughParams *params, GError **error)
+{
+    int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+    int fd = params->source ? open(params->source, flags) : openat(params->root_fd, ".", flags);
+    if (fd < 0) {
+        int saved = errno;
+        g_set_error(error, AIO_ERROR, saved, "cannot open the source '%s': %s",
+                    params->source ? params->source : "(descriptor)", g_strerror(saved));
+    }
+    return fd;
+}
+
+static bool make_root(FsPassthrough *pt, int fd, GError **error)
+{
+    struct statx stx;
+    struct fuse_entry_param entry;
+    int result = fs_resolve_statx(fd, &stx);
+    if (result == 0) {
+        result = fs_entry_from_descriptor(pt, fd, &stx, &entry, &pt->root);
+    } else {
+        close(fd);
+    }
+    if (result < 0) {
+        g_set_error(error, AIO_ERROR, -result, "cannot stat the source: %s", g_strerror(-result));
+        return false;
+    }
+    assert(entry.ino == FUSE_ROOT_ID);
+    return true;
+}
+
+/* The session knows the device of our mount once it is mounted. */
+static dev_t find_own_device(void *opaque)
+{
+    FsPassthrough *pt = opaque;
+    return pt->session ? fs_session_device(pt->session) : 0;
+}
+
+FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **error)
+{
+    int root = open_root(params, error);
+    if (root < 0) {
+        return NULL;
+    }
+    FsPassthrough *pt = g_new0(FsPassthrough, 1);
+    pt->params = *params;
+    pt->params.source = NULL;
+    pt->params.root_fd = -1;
+    if (!fs_resolver_init(&pt->resolver, error)) {
+        close(root);
+        g_free(pt);
+        return NULL;
+    }
+    pt->resolver.stay_on_mount = params->xdev == FS_PASSTHROUGH_XDEV_DENY;
+    pt->resolver.find_own = find_own_device;
+    pt->resolver.opaque = pt;
+    settle_timeouts(pt);
+    prepare_process(pt);
+    fs_backings_init(&pt->backings);
+    fs_inodes_init(&pt->inodes, fs_close_inode_fd, pt);
+    fs_handles_init(&pt->handles);
+    fs_locks_init(&pt->locks);
+    if (!make_root(pt, root, error)) {
+        fs_passthrough_free(pt);
+        return NULL;
+    }
+    return pt;
+}
+
+void fs_passthrough_free(FsPassthrough *pt)
+{
+    if (!pt) {
+        return;
+    }
+    pt->session = NULL; /* its helpers are gone */
+    fs_locks_fini(&pt->locks);
+    fs_handles_fini(&pt->handles);
+    fs_inodes_fini(&pt->inodes);
+    fs_backings_fini(&pt->backings);
+    fs_resolver_fini(&pt->resolver);
+    g_free(pt);
+}
+
+void fs_passthrough_attach_session(FsPassthrough *pt, FsSession *session)
+{
+    pt->session = session;
+}
+
+FsPassthroughCounters *fs_passthrough_counters(FsPassthrough *pt)
+{
+    int cpu = sched_getcpu();
+    return &pt->counters[cpu > 0 ? cpu % FS_COUNTER_SHARDS : 0];
+}
+
+void fs_passthrough_get_stats(FsPassthrough *pt, FsPassthroughStats *stats)
+{
+    *stats = (FsPassthroughStats){
+        .inodes = fs_slots_live(&pt->inodes.slots),
+        .handles = fs_slots_live(&pt->handles.slots),
+    };
+    for (unsigned i = 0; i < FS_COUNTER_SHARDS; i++) {
+        FsPassthroughCounters *counters = &pt->counters[i];
+        stats->reads_inline += atomic_load_explicit(&counters->reads_inline, memory_order_relaxed);
+        stats->reads_ring += atomic_load_explicit(&counters->reads_ring, memory_order_relaxed);
+        stats->writes_inline +=
+            atomic_load_explicit(&counters->writes_inline, memory_order_relaxed);
+        stats->writes_ring += atomic_load_explicit(&counters->writes_ring, memory_order_relaxed);
+        stats->lock_waits += atomic_load_explicit(&counters->lock_waits, memory_order_relaxed);
+    }
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+    FsPassthrough *pt = userdata;
+    /* its older form drops set-id bits at every write, also root's; V2 tells when */
+    conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
+    if (pt->params.writeback && (conn->capable & FUSE_CAP_WRITEBACK_CACHE)) {
+        conn->want |= FUSE_CAP_WRITEBACK_CACHE;
+        atomic_store(&pt->writeback, true);
+    } else if (pt->params.writeback) {
+        g_message("the kernel has no writeback cache: writes are sent one by one");
+    }
+    if (pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL) {
+        conn->want &= ~(unsigned)(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS);
+    }
+    if (pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS) {
+        conn->want |= conn->capable & FUSE_CAP_CACHE_SYMLINKS;
+        conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
+    }
+}
+
+static const FsFilesystem filesystem = {
+    .name = "passthrough",
+    .ops =
+        {
+            .init = op_init,
+            .lookup = fs_op_lookup,
+            .forget = fs_op_forget,
+            .forget_multi = fs_op_forget_multi,
+            .getattr = fs_op_getattr,
+            .setattr = fs_op_setattr,
+            .statfs = fs_op_statfs,
+            .access = fs_op_access,
+            .opendir = fs_op_opendir,
+            .readdir = fs_op_readdir,
+            .readdirplus = fs_op_readdirplus,
+            .releasedir = fs_op_releasedir,
+            .fsyncdir = fs_op_fsync,
+            .open = fs_op_open,
+            .create = fs_op_create,
+            .flush = fs_op_flush,
+            .release = fs_op_release,
+            .read = fs_op_read,
+            .write = fs_op_write,
+            .fsync = fs_op_fsync,
+            .fallocate = fs_op_fallocate,
+            .lseek = fs_op_lseek,
+            .copy_file_range = fs_op_copy_file_range,
+            .readlink = fs_op_readlink,
+            .mknod = fs_op_mknod,
+            .mkdir = fs_op_mkdir,
+            .symlink = fs_op_symlink,
+            .link = fs_op_link,
+            .unlink = fs_op_unlink,
+            .rmdir = fs_op_rmdir,
+            .rename = fs_op_rename,
+            .setxattr = fs_op_setxattr,
+            .getxattr = fs_op_getxattr,
+            .listxattr = fs_op_listxattr,
+            .removexattr = fs_op_removexattr,
+            .getlk = fs_op_getlk,
+            .setlk = fs_op_setlk,
+            .flock = fs_op_flock,
+        },
+    .extra =
+        {
+            .statx = fs_op_statx,
+            .tmpfile = fs_op_tmpfile,
+        },
+};
+
+const FsFilesystem *fs_passthrough_filesystem(void)
+{
+    return &filesystem;
+}
