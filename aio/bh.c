@@ -12,7 +12,14 @@
  * The flags decide at call time: CANCELled ones are skipped, DELETEd ones
  * freed. PENDING is cleared before the call, so that the callback may schedule
  * itself again; a deleted one is freed only by whoever takes it off the queue.
+ *
+ * The home thread may take a bottom half, find its work done and free the
+ * context while the other thread is still about to notify. `schedulers` counts
+ * such threads from before the push; the decrement is their last access to the
+ * context, and aio_context_free() waits for it.
  */
+#include <sched.h>
+
 #include "aio/context-internal.h"
 
 enum {
@@ -45,7 +52,11 @@ AioBh *aio_bh_new(AioContext *ctx, AioBhFn *fn, void *opaque)
 static void bh_enqueue(AioBh *bh, unsigned flags)
 {
     AioContext *ctx = bh->ctx;
+    bool remote = !aio_context_is_home(ctx);
 
+    if (remote) {
+        atomic_fetch_add_explicit(&ctx->schedulers, 1, memory_order_relaxed);
+    }
     if (!(atomic_fetch_or(&bh->flags, flags | BH_PENDING) & BH_PENDING)) {
         AioBh *head = atomic_load_explicit(&ctx->bh_stack, memory_order_relaxed);
         do {
@@ -54,8 +65,9 @@ static void bh_enqueue(AioBh *bh, unsigned flags)
             &ctx->bh_stack, &head, bh, memory_order_release, memory_order_relaxed));
     }
     /* The home thread computes its timeout from the queue before it sleeps. */
-    if (!aio_context_is_home(ctx)) {
+    if (remote) {
         aio_context_notify(ctx);
+        atomic_fetch_sub_explicit(&ctx->schedulers, 1, memory_order_release);
     }
 }
 
@@ -174,6 +186,13 @@ int64_t aio_bh_timeout(AioContext *ctx)
     }
     int64_t stack = bh_list_timeout(atomic_load_explicit(&ctx->bh_stack, memory_order_acquire));
     return stack == 0 || own < 0 ? stack : own;
+}
+
+void aio_bh_wait_schedulers(AioContext *ctx)
+{
+    while (atomic_load_explicit(&ctx->schedulers, memory_order_acquire) > 0) {
+        sched_yield();
+    }
 }
 
 void aio_bh_free_all(AioContext *ctx)

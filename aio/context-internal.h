@@ -138,6 +138,7 @@ struct AioContext {
 
     /* Bottom halves: see bh.c */
     _Atomic(AioBh *) bh_stack;
+    _Atomic unsigned schedulers; /**< other threads inside aio_bh_schedule() and its like */
     AioBh *bh_first; /**< home: taken, to be called in this turn */
     AioBh **bh_tail;
 
@@ -210,6 +211,8 @@ void aio_batch_flush(AioContext *ctx);
 /** 0: one is due; > 0: an idle one, nanoseconds to wait; < 0: none. */
 int64_t aio_bh_timeout(AioContext *ctx);
 bool aio_bh_run(AioContext *ctx);
+/** Wait until no other thread is on its way through the context. Home thread. */
+void aio_bh_wait_schedulers(AioContext *ctx);
 void aio_bh_free_all(AioContext *ctx);
 
 /* timer.c */

@@ -171,6 +171,7 @@ void aio_context_free(AioContext *ctx)
     g_assert(aio_context_is_home(ctx) && ctx->depth == 0);
 
     context_drain(ctx);
+    aio_bh_wait_schedulers(ctx);
     aio_inbox_free(ctx->inbox);
     /* Completion callbacks may need the loop, so let it turn while users wait. */
     aio_notifier_fini(ctx);
