@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * The forms without a command: mount.fuse.sluicefs and sluicefs SRC MNT.
+ *
+ * How it works: mount(8) calls "mount.fuse.sluicefs SRC MNT [-sfnv] [-N NS]
+ * [-o LIST] [-t TYPE]", letters that mean something else than ours. It has
+ * already taken the options it handles itself out of LIST and put in those
+ * of the existing mount for a remount. The short form has our own letters.
+ * Both end in the command that serves what SRC is.
+ *
+ * A mount by root through mount(8) behaves like that of any file system:
+ * set-user-id bits and device files count and every user may use it, unless
+ * the options say otherwise.
+ */
+#include "tools/sluicefs/mount-helper.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "tools/sluicefs/command.h"
+#include "tools/sluicefs/help.h"
+#include "tools/sluicefs/mount-table.h"
+
+#define HELPER_GROUPS (OPTION_GROUPS_SERVE | OPTION_GROUP_DIRECTORY)
+
+/* What of an existing mount a remount keeps unless told otherwise. */
+#define REMOUNT_FLAGS                                                                              \
+    (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS | MS_DIRSYNC | MS_NOATIME |     \
+     MS_NODIRATIME | MS_RELATIME)
+
+/* The kernel does it alone; the daemon keeps its options. */
+static int remount(const Options *options, const char *mountpoint)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MountEntry) entry = mount_table_find_path(mountpoint, &error);
+    unsigned long flags;
+
+    if (entry == NULL) {
+        fprintf(stderr, "sluicefs: cannot remount '%s': %s\n", mountpoint, error->message);
+        return EXIT_FAILED;
+    }
+    if (strcmp(entry->type, "fuse") != 0 && !g_str_has_prefix(entry->type, "fuse.")) {
+        fprintf(stderr, "sluicefs: cannot remount '%s': it is a mount of type %s\n", mountpoint,
+                entry->type);
+        return EXIT_FAILED;
+    }
+    flags = ((entry->flags & REMOUNT_FLAGS) & ~options->mount_clear) | options->mount_set;
+    if (mount(NULL, entry->mountpoint, NULL, MS_REMOUNT | flags, NULL) < 0) {
+        fprintf(stderr, "sluicefs: cannot remount '%s': %s\n", mountpoint, g_strerror(errno));
+        return errno == EPERM ? EXIT_USAGE : EXIT_FAILED;
+    }
+    return EXIT_OK;
+}
+
+/* Serve SRC on MNT by the command for what SRC is. */
+static int mount_source(Options *options)
+{
+    const char *mountpoint;
+
+    if (options->help) {
+        help_print_overview(stdout);
+        return EXIT_OK;
+    }
+    if (options->version) {
+        help_print_version(stdout);
+        return EXIT_OK;
+    }
+    if (options->arguments->len != 2) {
+        return command_usage_error(NULL, "SRC and MNT are needed, %u arguments are given",
+                                   options->arguments->len);
+    }
+    mountpoint = g_ptr_array_index(options->arguments, 1);
+    if (options->remount) {
+        return remount(options, mountpoint);
+    }
+    return passthrough_run(options);
+}
+
+/* mount(8) means everybody's mount; what the list says goes first. */
+static void apply_mount_defaults(Options *options)
+{
+    if (geteuid() != 0) {
+        return;
+    }
+    options->mount_clear |= (MS_NOSUID | MS_NODEV) & ~options->mount_set;
+    if (!options_given(options, "allow-other")) {
+        options->allow_other = true;
+    }
+}
+
+int mount_helper_main(int argc, char *const *argv)
+{
+    g_autoptr(Options) options = options_new();
+    g_autoptr(GString) list = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+    bool sloppy = false, fake = false;
+
+    for (int i = 0; i < argc; i++) {
+        const char *word = argv[i];
+
+        if (word[0] != '-' || word[1] == '\0') {
+            g_ptr_array_add(options->arguments, g_strdup(word));
+            continue;
+        }
+        if (strcmp(word, "--help") == 0 || strcmp(word, "--version") == 0) {
+            options->help = word[2] == 'h';
+            options->version = word[2] == 'v';
+            continue;
+        }
+        for (const char *letter = word + 1; *letter != '\0'; letter++) {
+            if (*letter == 's') {
+                sloppy = true;
+            } else if (*letter == 'f') {
+                fake = true;
+            } else if (strchr("oNt", *letter) != NULL) {
+                const char *value = letter[1] != '\0' ? letter + 1 : i + 1 < argc ? argv[++i] : "";
+
+                if (*letter == 'o') {
+                    g_string_append_printf(list, ",%s", value);
+                }
+                break;
+            } else if (strchr("nvwr", *letter) == NULL) {
+                return command_usage_error(NULL, "unknown option '-%c' in '%s'", *letter, word);
+            }
+        }
+    }
+    if (!options_parse_list(options, HELPER_GROUPS, list->str, sloppy, &error)) {
+        return command_usage_error(NULL, "%s", error->message);
+    }
+    apply_mount_defaults(options);
+    return fake ? EXIT_OK : mount_source(options);
+}
+
+bool mount_helper_is_short_form(int argc, char *const *argv)
+{
+    bool list = false;
+    int words = 0;
+
+    for (int i = 0; i < argc; i++) {
+        if (g_str_has_prefix(argv[i], "-o")) {
+            list = true;
+            i += argv[i][2] == '\0';
+        } else if (argv[i][0] != '-') {
+            words++;
+        }
+    }
+    return argc >= 2 && words >= 2 &&
+           (strchr(argv[0], '/') != NULL || g_str_has_prefix(argv[0], "source:") ||
+            argv[0][0] == '-' || list);
+}
+
+int mount_helper_short_form(int argc, char *const *argv)
+{
+    g_autoptr(Options) options = options_new();
+    g_autoptr(GError) error = NULL;
+
+    if (!options_parse(options, HELPER_GROUPS, argc, argv, &error)) {
+        return command_usage_error(NULL, "%s", error->message);
+    }
+    return mount_source(options);
+}

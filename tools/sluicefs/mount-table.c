@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/** The kernel's mount table, see proc_pid_mountinfo(5). */
+#include "tools/sluicefs/mount-table.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <gio/gio.h>
+
+void mount_entry_free(MountEntry *entry)
+{
+    if (entry == NULL) {
+        return;
+    }
+    g_free(entry->mountpoint);
+    g_free(entry->type);
+    g_free(entry->source);
+    g_free(entry->options);
+    g_free(entry);
+}
+
+/* The kernel writes blanks, newlines and backslashes as three octal digits. */
+static char *unescape(const char *text)
+{
+    GString *out = g_string_new(NULL);
+
+    while (*text != '\0') {
+        if (text[0] == '\\' && text[1] >= '0' && text[1] <= '3' && text[2] >= '0' &&
+            text[2] <= '7' && text[3] >= '0' && text[3] <= '7') {
+            g_string_append_c(out,
+                              (char)((text[1] - '0') * 64 + (text[2] - '0') * 8 + text[3] - '0'));
+            text += 4;
+        } else {
+            g_string_append_c(out, *text++);
+        }
+    }
+    return g_string_free(out, FALSE);
+}
+
+static unsigned long parse_flags(const char *options)
+{
+    static const struct {
+        const char *name;
+        unsigned long flag;
+    } names[] = {
+        {"ro", MS_RDONLY},       {"nosuid", MS_NOSUID},         {"nodev", MS_NODEV},
+        {"noexec", MS_NOEXEC},   {"sync", MS_SYNCHRONOUS},      {"dirsync", MS_DIRSYNC},
+        {"noatime", MS_NOATIME}, {"nodiratime", MS_NODIRATIME}, {"relatime", MS_RELATIME},
+    };
+    g_auto(GStrv) words = g_strsplit(options, ",", -1);
+    unsigned long flags = 0;
+
+    for (char **word = words; *word != NULL; word++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+            if (strcmp(*word, names[i].name) == 0) {
+                flags |= names[i].flag;
+            }
+        }
+    }
+    return flags;
+}
+
+MountEntry *mount_table_parse_line(const char *line)
+{
+    g_auto(GStrv) fields = g_strsplit(line, " ", -1);
+    guint count = g_strv_length(fields), dash;
+    unsigned major_number, minor_number;
+    gint64 id;
+    MountEntry *entry;
+
+    /* id parent major:minor root mountpoint options [tags...] - type source options */
+    for (dash = 6; dash < count && strcmp(fields[dash], "-") != 0; dash++) {
+    }
+    if (dash + 3 >= count || !g_ascii_string_to_signed(fields[0], 10, 0, G_MAXINT, &id, NULL) ||
+        sscanf(fields[2], "%u:%u", &major_number, &minor_number) != 2) {
+        return NULL;
+    }
+    entry = g_new0(MountEntry, 1);
+    entry->id = (int)id;
+    entry->device = makedev(major_number, minor_number);
+    entry->mountpoint = unescape(fields[4]);
+    entry->type = unescape(fields[dash + 1]);
+    entry->source = unescape(fields[dash + 2]);
+    entry->options = g_strdup(fields[dash + 3]);
+    entry->flags = parse_flags(fields[5]) | parse_flags(entry->options);
+    return entry;
+}
+
+MountEntry *mount_table_find_id(int id, GError **error)
+{
+    g_autofree char *table = NULL;
+    g_auto(GStrv) lines = NULL;
+
+    if (!g_file_get_contents("/proc/self/mountinfo", &table, NULL, error)) {
+        g_prefix_error(error, "cannot read the mount table: ");
+        return NULL;
+    }
+    lines = g_strsplit(table, "\n", -1);
+    for (char **line = lines; *line != NULL; line++) {
+        MountEntry *entry = mount_table_parse_line(*line);
+
+        if (entry != NULL && entry->id == id) {
+            return entry;
+        }
+        mount_entry_free(entry);
+    }
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND, "mount %d is not in the mount table", id);
+    return NULL;
+}
+
+/* The mount that the open @fd lies in, from /proc/self/fdinfo. */
+static int mount_id_of(int fd)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fdinfo/%d", fd);
+    g_autofree char *text = NULL;
+    const char *found;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL)) {
+        return -1;
+    }
+    found = strstr(text, "mnt_id:");
+    return found == NULL ? -1 : atoi(found + strlen("mnt_id:"));
+}
+
+MountEntry *mount_table_find_path(const char *path, GError **error)
+{
+    g_autofree char *link = NULL, *resolved = NULL;
+    g_autoptr(MountEntry) entry = NULL;
+    int fd = open(path, O_PATH | O_CLOEXEC);
+    int id;
+
+    if (fd < 0) {
+        int saved = errno;
+
+        g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(saved), "%s", g_strerror(saved));
+        return NULL;
+    }
+    link = g_strdup_printf("/proc/self/fd/%d", fd);
+    resolved = g_file_read_link(link, error);
+    id = mount_id_of(fd);
+    close(fd);
+    if (resolved == NULL) {
+        return NULL;
+    }
+    entry = mount_table_find_id(id, error);
+    if (entry == NULL) {
+        return NULL;
+    }
+    if (strcmp(entry->mountpoint, resolved) != 0) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                    "not a mount point (it lies in the mount on '%s')", entry->mountpoint);
+        return NULL;
+    }
+    return g_steal_pointer(&entry);
+}
+
+guint64 mount_entry_get_number(const MountEntry *entry, const char *name, guint64 fallback)
+{
+    g_auto(GStrv) words = g_strsplit(entry->options, ",", -1);
+    size_t length = strlen(name);
+
+    for (char **word = words; *word != NULL; word++) {
+        guint64 number;
+
+        if (strncmp(*word, name, length) == 0 && (*word)[length] == '=' &&
+            g_ascii_string_to_unsigned(*word + length + 1, 10, 0, G_MAXUINT64, &number, NULL)) {
+            return number;
+        }
+    }
+    return fallback;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/** From argv to struct Options, by the option table. */
+#ifndef SLUICE_TOOLS_OPTIONS_H
+#define SLUICE_TOOLS_OPTIONS_H
+
+#include <stdbool.h>
+
+#include <glib.h>
+
+#include "tools/sluicefs/option-table.h"
+
+/** Every value that the table can set. Strings belong to the struct. */
+typedef struct Options {
+    /* common */
+    bool help, version;
+
+    /* process */
+    bool foreground, debug, stats;
+    int ready_fd;
+    char *pid_file;
+    char *log;
+    int log_level; /* LevelChoice */
+    char *run;
+    double stop_timeout;
+
+    /* engine */
+    bool single_thread;
+    int threads, helpers;
+    int io_engine; /* EngineChoice */
+    int poll;      /* PollChoice */
+    int poll_max_us, poll_grow, poll_shrink, poll_weight;
+    int max_background;
+
+    /* mount */
+    bool allow_other, default_permissions;
+    char *fsname, *subtype, *source;
+    bool remount;
+    unsigned long mount_set, mount_clear; /* MS_* flags asked for and asked away */
+    GPtrArray *mount_extra;               /* of char *: words for mount(2) as they are */
+
+    /* directory */
+    int cache; /* CacheChoice */
+    int locks; /* LocksChoice */
+    int xdev;  /* XdevChoice */
+    double entry_timeout, attr_timeout;
+    bool writeback, xattr;
+
+    /* umount */
+    double timeout;
+    bool lazy, force;
+
+    /* check */
+    bool json;
+
+    GPtrArray *arguments; /* of char *: what is not an option, in order */
+    guint64 given;        /* bit n: entry n of the table was given by the user */
+} Options;
+
+/** Defaults of the table. Free with options_free(). */
+Options *options_new(void);
+void options_free(Options *options);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Options, options_free)
+
+/** Whether the user gave the option @name, as opposed to its default. */
+bool options_given(const Options *options, const char *name);
+
+/**
+ * Parse @argv (without the program and command names) with the options of
+ * @groups. An error names the word, what is wrong with it, and the nearest
+ * word that would have been understood.
+ */
+bool options_parse(Options *options, unsigned groups, int argc, char *const *argv,
+                   GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * Parse a comma list as given to -o. A comma inside of double quotes or after
+ * a backslash does not separate. @sloppy: ignore unknown words.
+ */
+bool options_parse_list(Options *options, unsigned groups, const char *list, bool sloppy,
+                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Set one option from its text. */
+bool options_set(Options *options, const OptionSpec *spec, const char *value,
+                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * The nearest of the names in @groups (and of the mount words, if
+ * @mount_words) to @name, or NULL if none is near. Free with g_free().
+ */
+char *options_nearest(unsigned groups, bool mount_words, const char *name);
+
+/** Edits (insert, delete, replace, swap neighbours) from @a to @b. */
+unsigned options_edit_distance(const char *a, const char *b);
+
+#endif /* SLUICE_TOOLS_OPTIONS_H */

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/** sluicefs passthrough: serve a directory. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fs/passthrough/passthrough.h"
+#include "tools/sluicefs/serve.h"
+#include "tools/sluicefs/statistics.h"
+
+static void *passthrough_open(const Options *options, const char *source, GError **error)
+{
+    static const FsPassthroughCache cache[] = {
+        [CACHE_NONE] = FS_PASSTHROUGH_CACHE_NONE,
+        [CACHE_AUTO] = FS_PASSTHROUGH_CACHE_AUTO,
+        [CACHE_ALWAYS] = FS_PASSTHROUGH_CACHE_ALWAYS,
+    };
+    FsPassthroughParams params;
+
+    fs_passthrough_params_init(&params);
+    params.source = source;
+    params.cache = cache[options->cache];
+    params.attr_timeout = options->attr_timeout;
+    params.entry_timeout = options->entry_timeout;
+    params.locks =
+        options->locks == LOCKS_REMOTE ? FS_PASSTHROUGH_LOCKS_REMOTE : FS_PASSTHROUGH_LOCKS_LOCAL;
+    params.xdev = options->xdev == XDEV_DENY ? FS_PASSTHROUGH_XDEV_DENY : FS_PASSTHROUGH_XDEV_ALLOW;
+    params.writeback = options->writeback;
+    params.xattr = options->xattr;
+    params.default_permissions = options->default_permissions;
+    return fs_passthrough_new(&params, error);
+}
+
+static void passthrough_attach(void *userdata, FsSession *session)
+{
+    fs_passthrough_attach_session(userdata, session);
+}
+
+static void passthrough_append_stats(void *userdata, GString *out)
+{
+    FsPassthroughStats stats;
+
+    fs_passthrough_get_stats(userdata, &stats);
+    statistics_append(out, "inodes", stats.inodes);
+    statistics_append(out, "handles", stats.handles);
+    statistics_append(out, "reads_inline", stats.reads_inline);
+    statistics_append(out, "reads_ring", stats.reads_ring);
+    statistics_append(out, "writes_inline", stats.writes_inline);
+    statistics_append(out, "writes_ring", stats.writes_ring);
+    statistics_append(out, "lock_waits", stats.lock_waits);
+}
+
+static void passthrough_close(void *userdata)
+{
+    fs_passthrough_free(userdata);
+}
+
+static const ServeBackend passthrough_backend = {
+    .command = "passthrough",
+    .filesystem = fs_passthrough_filesystem,
+    .open = passthrough_open,
+    .attach = passthrough_attach,
+    .append_stats = passthrough_append_stats,
+    .close = passthrough_close,
+};
+
+/* The absolute path of the directory to serve. Free with free(). */
+static char *resolve_source(const char *source)
+{
+    char *resolved = realpath(source, NULL);
+    struct stat st;
+
+    if (resolved != NULL && stat(resolved, &st) == 0) {
+        if (S_ISDIR(st.st_mode)) {
+            return resolved;
+        }
+        errno = ENOTDIR;
+    }
+    g_printerr("sluicefs: cannot serve '%s': %s%s\n", source, g_strerror(errno),
+               errno == ENOTDIR ? " (the source must be a directory)" : "");
+    free(resolved);
+    return NULL;
+}
+
+int passthrough_run(Options *options)
+{
+    guint count = options->arguments->len;
+    const char *first = g_ptr_array_index(options->arguments, 0);
+    const char *mountpoint = g_ptr_array_index(options->arguments, count - 1);
+    const char *source = options->source, *shown;
+    char *resolved;
+    int status;
+
+    if (source == NULL && count == 1) {
+        return command_usage_error(command_find("passthrough"),
+                                   "passthrough needs SRC and MNT, only '%s' is given", first);
+    }
+    shown = count == 2 ? first : source;
+    if (source == NULL) {
+        source = first;
+    }
+    if (g_str_has_prefix(source, "source:")) {
+        source += strlen("source:");
+    }
+    resolved = resolve_source(source);
+    if (resolved == NULL) {
+        return EXIT_FAILED;
+    }
+    status = serve_run(&passthrough_backend, options, resolved, shown, mountpoint);
+    free(resolved);
+    return status;
+}

@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * What every command that serves a mount has in common.
+ *
+ * How it works, in order:
+ *  1. Still the caller's process: close inherited descriptors (background
+ *     only), make every path absolute and check it, open log and pid file.
+ *  2. In the background: fork (daemonize.h). From here on this is the daemon.
+ *  3. Signal handlers, then the backend, the session, the mount, the workers.
+ *     Neither ring nor thread nor mount exists before the fork; no signal can
+ *     leave a mount behind, because none has its default action any more.
+ *  4. The main loop. The session's ready event ends the caller's wait and
+ *     starts the command of --run; its ended event, together with the end of
+ *     that command, ends the loop.
+ *
+ * Nothing here looks at the mount point after mounting: that would be a
+ * request to ourselves.
+ *
+ * Signals: SIGINT and SIGTERM stop, the second one aborts; SIGUSR1 logs the
+ * counters; SIGHUP stops in the foreground, where it means that the terminal
+ * is gone, and opens the log file again in the background.
+ */
+#include "tools/sluicefs/serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <gio/gio.h>
+#include <glib-unix.h>
+
+#include "tools/sluicefs/daemonize.h"
+#include "tools/sluicefs/instance.h"
+#include "tools/sluicefs/log.h"
+#include "tools/sluicefs/run-command.h"
+#include "tools/sluicefs/statistics.h"
+
+typedef struct Serve {
+    const ServeBackend *backend;
+    Options *options;
+    const char *source, *shown_source;
+    char *mountpoint; /* absolute */
+    char *pid_file;   /* absolute, or NULL */
+    Log *log;
+    RunCommand *run; /* or NULL */
+
+    GMainLoop *loop;
+    void *userdata; /* of the backend */
+    FsSession *session;
+    Instance *instance;
+    int parent_fd; /* -1 in the foreground and after ready */
+    bool ready, ended;
+    unsigned stop_signals;
+    int status; /* exit status */
+} Serve;
+
+static void report(int *status, ExitStatus bits, GError *error)
+{
+    g_critical("%s", error->message);
+    *status |= bits;
+    g_error_free(error);
+}
+
+/* The session is over and so is the command of --run: leave the loop. */
+static void serve_quit_if_over(Serve *serve)
+{
+    if (serve->ended && (serve->run == NULL || !run_command_is_running(serve->run))) {
+        g_main_loop_quit(serve->loop);
+    }
+}
+
+static void serve_stop(Serve *serve)
+{
+    daemonize_notify("STOPPING=1");
+    fs_session_stop(serve->session);
+}
+
+static void serve_command_ended(int status, void *opaque)
+{
+    Serve *serve = opaque;
+
+    serve->status = status;
+    if (serve->ended) {
+        serve_quit_if_over(serve);
+    } else {
+        serve_stop(serve);
+    }
+}
+
+static void serve_write_pid_file(const char *path)
+{
+    g_autofree char *text = g_strdup_printf("%d\n", (int)getpid());
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+    if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text)) {
+        g_warning("cannot write the pid file '%s': %s", path, g_strerror(errno));
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+static void serve_write_ready_fd(int fd)
+{
+    static const char line[] = "READY=1\n";
+
+    if (write(fd, line, sizeof(line) - 1) != (ssize_t)sizeof(line) - 1) {
+        g_warning("cannot write to the descriptor %d of --ready-fd: %s", fd, g_strerror(errno));
+    }
+    close(fd);
+}
+
+static void serve_notify_ready(const Serve *serve)
+{
+    g_autofree char *state = g_strdup_printf("READY=1\nMAINPID=%d\nSTATUS=serving %s on %s",
+                                             (int)getpid(), serve->shown_source, serve->mountpoint);
+
+    daemonize_notify(state);
+}
+
+/* Session event: INIT is done. */
+static void serve_ready(FsSession *session, void *opaque)
+{
+    Serve *serve = opaque;
+    dev_t device = fs_session_device(session);
+    GError *error = NULL;
+
+    serve->ready = true;
+    if (device != 0) {
+        serve->instance = instance_register(device, serve->backend->command, serve->shown_source,
+                                            serve->mountpoint, &error);
+        if (serve->instance == NULL) {
+            g_warning("'sluicefs umount' will not find this daemon: %s", error->message);
+            g_clear_error(&error);
+        }
+    }
+    if (serve->pid_file != NULL) {
+        serve_write_pid_file(serve->pid_file);
+    }
+    g_message("serving '%s' on '%s'", serve->shown_source, serve->mountpoint);
+    log_end_startup(serve->log);
+    if (serve->options->ready_fd >= 0) {
+        serve_write_ready_fd(serve->options->ready_fd);
+    }
+    serve_notify_ready(serve);
+    if (serve->parent_fd >= 0) {
+        daemonize_ready(serve->parent_fd);
+        serve->parent_fd = -1;
+    }
+    if (serve->run != NULL && serve->stop_signals == 0 &&
+        !run_command_start(serve->run, serve->mountpoint, serve_command_ended, serve, &error)) {
+        report(&serve->status, EXIT_SYSTEM, error);
+        serve_stop(serve);
+    }
+}
+
+/* Session event: the mount is gone. */
+static void serve_ended(FsSession *session, int error, void *opaque)
+{
+    Serve *serve = opaque;
+
+    serve->ended = true;
+    if (error != 0) {
+        g_critical("the mount on '%s' ended: %s", serve->mountpoint, g_strerror(error));
+        if (serve->status == EXIT_OK) {
+            serve->status = serve->ready ? EXIT_SYSTEM : EXIT_FAILED;
+        }
+    } else if (!serve->ready) {
+        if (serve->stop_signals == 0) {
+            g_critical("'%s' was unmounted before it served", serve->mountpoint);
+        }
+        serve->status |= serve->stop_signals > 0 ? EXIT_INTERRUPT : EXIT_FAILED;
+    }
+    serve_quit_if_over(serve);
+}
+
+static void serve_stop_signal(Serve *serve, int number)
+{
+    serve->stop_signals++;
+    if (serve->stop_signals > 1) {
+        g_warning("stopping at once");
+        if (serve->run != NULL) {
+            run_command_kill(serve->run, SIGKILL);
+        }
+        fs_session_abort(serve->session);
+    } else if (serve->run != NULL && run_command_is_running(serve->run)) {
+        run_command_kill(serve->run, number); /* its end stops the session */
+    } else {
+        g_message("stopping on signal %d", number);
+        serve_stop(serve);
+    }
+}
+
+static gboolean serve_on_term(gpointer opaque)
+{
+    serve_stop_signal(opaque, SIGTERM);
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean serve_on_int(gpointer opaque)
+{
+    serve_stop_signal(opaque, SIGINT);
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean serve_on_hup(gpointer opaque)
+{
+    Serve *serve = opaque;
+
+    if (serve->options->foreground) {
+        serve_stop_signal(serve, SIGHUP);
+    } else {
+        log_reopen(serve->log);
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+static void serve_log_statistics(Serve *serve)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    statistics_append_session(text, serve->session);
+    if (serve->backend->append_stats != NULL) {
+        serve->backend->append_stats(serve->userdata, text);
+    }
+    statistics_log(text->str);
+}
+
+static gboolean serve_on_usr1(gpointer opaque)
+{
+    serve_log_statistics(opaque);
+    return G_SOURCE_CONTINUE;
+}
+
+static void append_word(GString *list, const char *word)
+{
+    if (list->len > 0) {
+        g_string_append_c(list, ',');
+    }
+    for (; *word != '\0'; word++) {
+        if (*word == ',' || *word == '\\') {
+            g_string_append_c(list, '\\');
+        }
+        g_string_append_c(list, *word);
+    }
+}
+
+char *serve_mount_options(const Options *options)
+{
+    static const struct {
+        unsigned long flag;
+        const char *set, *clear;
+    } words[] = {
+        {MS_RDONLY, "ro", "rw"},           {MS_NOSUID, "nosuid", "suid"},
+        {MS_NODEV, "nodev", "dev"},        {MS_NOEXEC, "noexec", "exec"},
+        {MS_SYNCHRONOUS, "sync", "async"}, {MS_DIRSYNC, "dirsync", NULL},
+        {MS_NOATIME, "noatime", "atime"},
+    };
+    GString *list = g_string_new(NULL);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
+        if ((options->mount_set & words[i].flag) != 0) {
+            append_word(list, words[i].set);
+        } else if ((options->mount_clear & words[i].flag) != 0) {
+            append_word(list, words[i].clear);
+        }
+    }
+    if (options->allow_other) {
+        append_word(list, "allow_other");
+    }
+    if (options->default_permissions) {
+        append_word(list, "default_permissions");
+    }
+    for (guint i = 0; i < options->mount_extra->len; i++) {
+        append_word(list, g_ptr_array_index(options->mount_extra, i));
+    }
+    return g_string_free(list, FALSE);
+}
+
+static void set_context_params(AioContextParams *params, const Options *options)
+{
+    static const AioMonitorKind monitor[] = {
+        [ENGINE_AUTO] = AIO_MONITOR_AUTO,
+        [ENGINE_URING] = AIO_MONITOR_URING,
+        [ENGINE_THREADS] = AIO_MONITOR_EPOLL,
+    };
+
+    params->monitor = monitor[options->io_engine];
+    params->poll.rule = options->poll == POLL_WEIGHTED ? AIO_POLL_WEIGHTED : AIO_POLL_CLASSIC;
+    params->poll.max_ns = options->poll == POLL_OFF ? 0 : options->poll_max_us * INT64_C(1000);
+    params->poll.grow = options->poll_grow;
+    params->poll.shrink = options->poll_shrink;
+    params->poll.weight = (unsigned)options->poll_weight;
+}
+
+/* Backend, session, mount, workers. */
+static bool serve_start(Serve *serve, GError **error)
+{
+    const Options *options = serve->options;
+    g_autofree char *mount_options = serve_mount_options(options);
+    FsSessionParams params;
+
+    serve->userdata = serve->backend->open(options, serve->source, error);
+    if (serve->userdata == NULL) {
+        return false;
+    }
+    fs_session_params_init(&params);
+    params.filesystem = serve->backend->filesystem();
+    params.userdata = serve->userdata;
+    params.mountpoint = serve->mountpoint;
+    params.source = options->fsname != NULL ? options->fsname : serve->shown_source;
+    params.subtype = options->subtype[0] == '\0' ? NULL : options->subtype;
+    params.mount_options = mount_options;
+    params.threads = options->threads < 0 ? 0 : (unsigned)options->threads;
+    params.helpers = (unsigned)options->helpers;
+    params.max_background = (unsigned)options->max_background;
+    params.stop_timeout_ms = (unsigned)MAX(1, MIN(options->stop_timeout, 1e6) * 1000);
+    params.debug = options->debug;
+    set_context_params(&params.context, options);
+    params.ready = serve_ready;
+    params.ended = serve_ended;
+    params.opaque = serve;
+
+    serve->session = fs_session_new(&params, error);
+    if (serve->session == NULL) {
+        return false;
+    }
+    if (serve->backend->attach != NULL) {
+        serve->backend->attach(serve->userdata, serve->session);
+    }
+    return fs_session_mount(serve->session, error) && fs_session_start(serve->session, error);
+}
+
+/* The daemon's life, from an empty process to its exit status. */
+static int serve_main(Serve *serve)
+{
+    const GSourceFunc handlers[] = {serve_on_term, serve_on_int, serve_on_hup, serve_on_usr1};
+    const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    guint sources[G_N_ELEMENTS(handlers)];
+    GError *error = NULL;
+
+    signal(SIGPIPE, SIG_IGN);
+    serve->loop = g_main_loop_new(NULL, FALSE);
+    for (size_t i = 0; i < G_N_ELEMENTS(handlers); i++) {
+        sources[i] = g_unix_signal_add(numbers[i], handlers[i], serve);
+    }
+    if (serve_start(serve, &error)) {
+        g_main_loop_run(serve->loop);
+        if (serve->options->stats) {
+            serve_log_statistics(serve);
+        }
+    } else {
+        report(&serve->status, EXIT_FAILED, error);
+    }
+
+    for (size_t i = 0; i < G_N_ELEMENTS(handlers); i++) {
+        g_source_remove(sources[i]);
+    }
+    if (serve->session != NULL) {
+        fs_session_free(serve->session);
+    }
+    if (serve->userdata != NULL) {
+        serve->backend->close(serve->userdata);
+    }
+    if (serve->ready && serve->pid_file != NULL) {
+        unlink(serve->pid_file);
+    }
+    instance_unregister(serve->instance);
+    g_main_loop_unref(serve->loop);
+    return serve->status;
+}
+
+static bool is_open_fd(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* N of "/dev/fd/N", or -1. */
+static int fd_of_mountpoint(const char *mountpoint)
+{
+    gint64 fd;
+
+    if (g_str_has_prefix(mountpoint, "/dev/fd/") &&
+        g_ascii_string_to_signed(mountpoint + strlen("/dev/fd/"), 10, 0, G_MAXINT, &fd, NULL)) {
+        return (int)fd;
+    }
+    return -1;
+}
+
+/* The absolute path of an existing directory to mount on. */
+static char *resolve_mountpoint(const char *mountpoint, GError **error)
+{
+    g_autofree char *resolved = NULL;
+    const char *advice = "";
+    struct stat st;
+    int fd = fd_of_mountpoint(mountpoint);
+
+    if (fd >= 0) {
+        if (is_open_fd(fd)) {
+            return g_strdup(mountpoint);
+        }
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                    "cannot mount on '%s': that descriptor is not open", mountpoint);
+        return NULL;
+    }
+    errno = 0;
+    {
+        char *path = realpath(mountpoint, NULL);
+
+        resolved = g_strdup(path);
+        free(path);
+    }
+    if (resolved != NULL && stat(resolved, &st) == 0) {
+        if (S_ISDIR(st.st_mode)) {
+            return g_steal_pointer(&resolved);
+        }
+        errno = ENOTDIR;
+    }
+    if (errno == ENOENT) {
+        advice = " (create the directory first)";
+    } else if (errno == ENOTDIR) {
+        advice = " (a mount point must be a directory)";
+    } else if (errno == ENOTCONN) {
+        advice = " (a mount whose daemon is dead is still there: 'sluicefs umount' it first)";
+    } else if (errno == EACCES) {
+        advice = " (a directory on the way, or a mount of another user, cannot be entered)";
+    }
+    g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(errno), "cannot mount on '%s': %s%s",
+                mountpoint, g_strerror(errno), advice);
+    return NULL;
+}
+
+static void close_inherited(const Options *options, const char *mountpoint)
+{
+    const int keep[] = {options->ready_fd, fd_of_mountpoint(mountpoint)};
+
+    daemonize_close_inherited(keep, G_N_ELEMENTS(keep));
+}
+
+/* Everything that can be checked before the fork. */
+static bool serve_prepare(Serve *serve, const char *mountpoint, GError **error)
+{
+    Options *options = serve->options;
+    const char *log_target = options->log;
+    g_autofree char *log_path = NULL;
+
+    if (log_target == NULL) {
+        log_target = options->foreground ? "stderr" : "syslog";
+    } else if (strcmp(log_target, "stderr") != 0 && strcmp(log_target, "syslog") != 0) {
+        log_target = log_path = g_canonicalize_filename(log_target, NULL);
+    }
+    if (!log_set_target(serve->log, log_target, error)) {
+        return false;
+    }
+    if (options->ready_fd >= 0) {
+        if (!is_open_fd(options->ready_fd)) {
+            g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                        "the descriptor %d of --ready-fd is not open", options->ready_fd);
+            return false;
+        }
+        fcntl(options->ready_fd, F_SETFD, FD_CLOEXEC);
+    }
+    if (options->pid_file != NULL) {
+        g_autofree char *directory = NULL;
+
+        serve->pid_file = g_canonicalize_filename(options->pid_file, NULL);
+        directory = g_path_get_dirname(serve->pid_file);
+        if (access(directory, W_OK) < 0) {
+            g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(errno),
+                        "cannot write the pid file '%s': %s", serve->pid_file, g_strerror(errno));
+            return false;
+        }
+    }
+    serve->mountpoint = resolve_mountpoint(mountpoint, error);
+    return serve->mountpoint != NULL;
+}
+
+int serve_run(const ServeBackend *backend, Options *options, const char *source,
+              const char *shown_source, const char *mountpoint)
+{
+    Serve serve = {
+        .backend = backend,
+        .options = options,
+        .source = source,
+        .shown_source = shown_source,
+        .parent_fd = -1,
+    };
+    GError *error = NULL;
+
+    if (!options->foreground) {
+        close_inherited(options, mountpoint);
+    }
+    serve.log = log_new((LevelChoice)options->log_level);
+    if (!serve_prepare(&serve, mountpoint, &error)) {
+        report(&serve.status, EXIT_FAILED, error);
+    } else if (!options->foreground && !daemonize_start(&serve.parent_fd, &error)) {
+        report(&serve.status, EXIT_SYSTEM, error);
+    } else {
+        serve.run = options->run == NULL ? NULL : run_command_new(options->run);
+        serve.status = serve_main(&serve);
+        run_command_free(serve.run);
+    }
+    g_free(serve.mountpoint);
+    g_free(serve.pid_file);
+    return serve.status;
+}
