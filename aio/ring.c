@@ -296,6 +296,14 @@ unsigned aio_ring_reap(AioRing *ring, unsigned budget)
         if (io_uring_get_events(&ring->uring) < 0) {
             break;
         }
+        /*
+         * The kernel raises the task-run flag after it has queued the work,
+         * so the flag may outlive work that was run in between: nothing clears
+         * it before the next work. Do not wait for that here.
+         */
+        if (io_uring_cq_ready(&ring->uring) == 0) {
+            break;
+        }
     }
     return taken;
 }
