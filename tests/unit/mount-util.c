@@ -105,14 +105,22 @@ static void mount_ended(FsSession *session, int error, void *opaque)
     test->error = error;
 }
 
-void test_mount_new(TestMount *test, const FsSessionParams *given)
+void test_mount_new(TestMount *test, const FsSessionParams *params)
+{
+    GError *error = NULL;
+    g_autofree char *dir = g_dir_make_tmp("sluice mount XXXXXX", &error);
+
+    g_assert_no_error(error);
+    test_mount_new_at(test, params, dir);
+}
+
+void test_mount_new_at(TestMount *test, const FsSessionParams *given, const char *dir)
 {
     GError *error = NULL;
     FsSessionParams params = *given;
 
     *test = (TestMount){0};
-    test->dir = g_dir_make_tmp("sluice mount XXXXXX", &error);
-    g_assert_no_error(error);
+    test->dir = g_strdup(dir);
     params.mountpoint = test->dir;
     params.ready = mount_ready;
     params.ended = mount_ended;
@@ -123,9 +131,14 @@ void test_mount_new(TestMount *test, const FsSessionParams *given)
 
 void test_mount_up(TestMount *test, const FsSessionParams *params)
 {
+    test_mount_new(test, params);
+    test_mount_start(test);
+}
+
+void test_mount_start(TestMount *test)
+{
     GError *error = NULL;
 
-    test_mount_new(test, params);
     g_assert_true(fs_session_mount(test->session, &error));
     g_assert_no_error(error);
     g_assert_cmpuint(fs_session_device(test->session), !=, 0);

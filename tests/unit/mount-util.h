@@ -46,6 +46,12 @@ void test_mount_up(TestMount *mount, const FsSessionParams *params);
 /** As test_mount_up() up to and with fs_session_new() only. */
 void test_mount_new(TestMount *mount, const FsSessionParams *params);
 
+/** The same on the empty directory @dir, which test_mount_free() removes. */
+void test_mount_new_at(TestMount *mount, const FsSessionParams *params, const char *dir);
+
+/** The rest of test_mount_up(). */
+void test_mount_start(TestMount *mount);
+
 /** Turn the main loop until @condition holds. */
 #define test_mount_until(condition)                                                                \
     do {                                                                                           \
