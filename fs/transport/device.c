@@ -12,14 +12,12 @@
  *
  * Receiving. The clone is watched for readability with EPOLLEXCLUSIVE, so that
  * one sleeping worker wakes up per request. The handler read(2)s requests
- * until EAGAIN or BURST_MAX. The kernel wants room for the largest WRITE it
+ * until EAGAIN or FS_BURST_MAX. The kernel wants room for the largest WRITE it
  * may send, so each read goes to a full-size buffer (memory is touched only
  * as used), placed so that the data of a WRITE begins on a page.
  *
- * A last read that only returns EAGAIN costs as much as the poll that is
- * re-armed anyway (which looks at the queue first, and travels with the next
- * submission). So where requests come one at a time, it is left out: see
- * wants_more().
+ * When to stop reading, and whether answers given at once are written at once,
+ * is decided by burst.h.
  *
  * Answering. An answer of which nobody looks at the result may travel as an
  * SQE with the worker's next submission; the ring's file table holds the clone
@@ -52,13 +50,8 @@
 #include "aio/handler.h"
 #include "aio/timer.h"
 #include "fs/session/request-internal.h"
+#include "fs/transport/burst.h"
 
-/** Requests read in one go before other events get their turn. */
-#define BURST_MAX 64
-/** Bursts of one request in a row after which the EAGAIN read is left out. */
-#define LONELY_BURSTS 8
-/** While it is left out, every so many bursts look whether that is still right. */
-#define LONELY_PROBE 16
 /** Free buffers kept per worker. */
 #define KEPT_BUFFERS 128
 /** Slot of the clone in the ring's file table. */
@@ -86,7 +79,8 @@ typedef struct FsDevice {
     bool reading;     /* between start and stop */
     bool watching;    /* the handler is set */
     bool gone;        /* the connection is, but read(2) has not said why */
-    unsigned lonely;  /* bursts of one request in a row */
+    bool wrote;       /* an answer was written since the last read */
+    FsBurst burst;
     AioTimer retry;
     /* counters; reads and eagain have one writer */
     _Atomic(uint64_t) reads;
@@ -212,45 +206,29 @@ static ReadResult read_request(FsDevice *device)
     return READ_REQUEST;
 }
 
-/**
- * Whether to read once more after @requests of this burst.
- *
- * After LONELY_BURSTS bursts of one request, a burst ends with its first,
- * except every LONELY_PROBE times, when the next read tells whether requests
- * have become frequent.
- */
-static bool wants_more(const FsDevice *device, unsigned requests)
-{
-    if (requests == 1 && device->lonely >= LONELY_BURSTS) {
-        return device->lonely % LONELY_PROBE == 0;
-    }
-    return requests < BURST_MAX;
-}
-
 static void device_readable(void *opaque)
 {
     FsDevice *device = opaque;
     unsigned requests = 0;
 
-    for (unsigned reads = 0; reads < 2 * BURST_MAX && device->reading; reads++) {
+    for (unsigned reads = 0; reads < 2 * FS_BURST_MAX && device->reading; reads++) {
         if (!prepare_spare(device)) {
             pause_reading(device);
             break;
         }
+        device->wrote = false;
         ReadResult result = read_request(device);
         if (result == READ_CLOSED) {
             return;
         }
         requests += result == READ_REQUEST;
-        if (result == READ_NOTHING || (requests > 0 && !wants_more(device, requests))) {
+        if (result == READ_NOTHING ||
+            (result == READ_REQUEST &&
+             !fs_burst_read_again(&device->burst, requests, device->wrote))) {
             break;
         }
     }
-    if (requests == 1) {
-        device->lonely++;
-    } else if (requests > 1) {
-        device->lonely = 0;
-    }
+    fs_burst_end(&device->burst, requests);
 }
 
 static int device_start(FsTransport *transport)
@@ -378,18 +356,27 @@ static bool pin_answer(FsRequest *request, const struct iovec *iov, int count)
     return true;
 }
 
+/** Whether the answer may go with the next submission. On the worker's thread. */
+static bool may_travel(const FsDevice *device, const FsRequest *request)
+{
+    return device->ring != NULL && request->deferrable && (!request->in_op || device->burst.hold);
+}
+
 static int device_reply(FsTransport *transport, FsRequest *request, struct iovec *iov, int count)
 {
     FsDevice *device = device_of(transport);
+    const bool at_home = aio_context_is_home(device->ctx);
 
-    if (device->ring != NULL && request->deferrable && aio_context_is_home(device->ctx) &&
-        pin_answer(request, iov, count)) {
+    if (at_home && may_travel(device, request) && pin_answer(request, iov, count)) {
         request->sending.callback = answer_done;
         aio_ring_add(device->ring, prepare_answer, request, &request->sending);
         return 0;
     }
 
     int result = write_message(device, iov, count);
+    if (at_home) {
+        device->wrote = true;
+    }
     if (result < 0 && !is_gone(result)) {
         report_refused(device, request, result);
     }

@@ -90,6 +90,7 @@ static int client_list(char **args)
         }
         files++;
     }
+    closedir(dir);
     return files == 4 ? 0 : 3;
 }
 

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* INIT beyond what libfuse knows (fs/session/init.c). */
+#include "fs/session/init.h"
+
+#include <string.h>
+
+#include "fs/session/kernel-abi.h"
+
+typedef struct InitMessage {
+    struct fuse_in_header header;
+    struct fuse_init_in init;
+} InitMessage;
+
+#define FLAGS2(flags) ((uint32_t)((uint64_t)(flags) >> 32))
+
+static void test_parse(void)
+{
+    const InitMessage message = {
+        .init = {.major = 7,
+                 .minor = 45,
+                 .flags = FUSE_INIT_EXT | FUSE_ASYNC_DIO,
+                 .flags2 = FLAGS2(FS_FUSE_DIRECT_IO_ALLOW_MMAP)},
+    };
+    FsInitResult result = {0};
+
+    g_assert_true(fs_init_parse(&message, sizeof(message), &result));
+    g_assert_cmpuint(result.kernel_minor, ==, 45);
+    g_assert_cmpuint(result.kernel_flags, ==,
+                     FUSE_INIT_EXT | FUSE_ASYNC_DIO | FS_FUSE_DIRECT_IO_ALLOW_MMAP);
+}
+
+/* Older kernels send less; what is missing is zero, flags2 without INIT_EXT is noise. */
+static void test_parse_short(void)
+{
+    const InitMessage message = {
+        .init = {.major = 7, .minor = 4, .flags = ~FUSE_INIT_EXT, .flags2 = ~0u},
+    };
+    FsInitResult result = {0};
+
+    g_assert_false(fs_init_parse(&message, sizeof(message.header) + 7, &result));
+    g_assert_true(fs_init_parse(&message, sizeof(message.header) + 8, &result));
+    g_assert_cmpuint(result.kernel_minor, ==, 4);
+    g_assert_cmpuint(result.kernel_flags, ==, 0);
+    g_assert_true(fs_init_parse(&message, sizeof(message), &result));
+    g_assert_cmpuint(result.kernel_flags, ==, (uint32_t)~FUSE_INIT_EXT);
+}
+
+static const struct fuse_init_out libfuse_answer = {
+    .major = 7,
+    .minor = 31,
+    .max_readahead = 131072,
+    .flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_POSIX_LOCKS,
+    .max_background = 256,
+    .congestion_threshold = 192,
+    .max_write = 1048576,
+    .max_pages = 256,
+};
+
+static void test_patch(void)
+{
+    const FsFilesystem filesystem = {
+        .want_flags = FUSE_WRITEBACK_CACHE | FUSE_SETXATTR_EXT | FS_FUSE_ALLOW_IDMAP,
+        .refuse_flags = FUSE_POSIX_LOCKS,
+    };
+    const uint64_t not_offered = FUSE_ASYNC_DIO | FS_FUSE_ALLOW_IDMAP;
+    FsInitResult result = {.kernel_minor = 60, .kernel_flags = ~not_offered};
+    struct fuse_init_out out = libfuse_answer;
+
+    fs_init_patch(&filesystem, &out, sizeof(out), &result);
+    const uint64_t flags = out.flags | (uint64_t)out.flags2 << 32;
+    g_assert_cmpuint(out.minor, ==, FS_FUSE_MINOR);
+    g_assert_cmpuint(flags & not_offered, ==, 0);
+    g_assert_cmpuint(flags & (FUSE_POSIX_LOCKS | FUSE_SETXATTR_EXT), ==, 0);
+    const uint64_t expected = FUSE_ASYNC_READ | FUSE_WRITEBACK_CACHE | FUSE_INIT_EXT |
+                              FUSE_HANDLE_KILLPRIV_V2 | FS_FUSE_DIRECT_IO_ALLOW_MMAP;
+    g_assert_cmpuint(flags & expected, ==, expected);
+    g_assert_cmpuint(result.flags, ==, flags);
+    g_assert_cmpuint(result.minor, ==, out.minor);
+    g_assert_cmpuint(result.max_write, ==, 1048576);
+    g_assert_cmpuint(result.max_pages, ==, 256);
+    g_assert_cmpuint(result.max_background, ==, 256);
+}
+
+/* A kernel that knows less gets no more than it offered. */
+static void test_patch_old_kernel(void)
+{
+    const FsFilesystem filesystem = {.want_flags = UINT64_MAX};
+    FsInitResult result = {.kernel_minor = 27, .kernel_flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES};
+    struct fuse_init_out out = libfuse_answer;
+
+    fs_init_patch(&filesystem, &out, sizeof(out), &result);
+    g_assert_cmpuint(out.minor, ==, 27);
+    g_assert_cmpuint(out.flags, ==, FUSE_ASYNC_READ | FUSE_BIG_WRITES);
+    g_assert_cmpuint(out.flags2, ==, 0);
+    g_assert_cmpuint(result.max_pages, ==, 32);
+}
+
+/* Answers that are not the final one, or of another layout, are not touched. */
+static void test_patch_leaves_alone(void)
+{
+    const FsFilesystem filesystem = {.want_flags = UINT64_MAX};
+    FsInitResult result = {.kernel_minor = 45, .kernel_flags = UINT64_MAX};
+    struct fuse_init_out out = {.major = 7, .minor = 31};
+    struct fuse_init_out copy = out;
+
+    fs_init_patch(&filesystem, &out, sizeof(out), &result);
+    g_assert_cmpmem(&out, sizeof(out), &copy, sizeof(copy));
+    g_assert_cmpuint(result.max_write, ==, 0);
+
+    out = copy = libfuse_answer;
+    fs_init_patch(&filesystem, &out, FUSE_COMPAT_22_INIT_OUT_SIZE, &result);
+    g_assert_cmpmem(&out, sizeof(out), &copy, sizeof(copy));
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/init/parse", test_parse);
+    g_test_add_func("/init/parse-short", test_parse_short);
+    g_test_add_func("/init/patch", test_patch);
+    g_test_add_func("/init/patch-old-kernel", test_patch_old_kernel);
+    g_test_add_func("/init/patch-leaves-alone", test_patch_leaves_alone);
+    return g_test_run();
+}
