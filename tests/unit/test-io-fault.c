@@ -371,12 +371,12 @@ static void test_context_free_drains(void)
                           .eagain_burst = 10,
                           .delay_permille = 500,
                           .delay_ns = 2 * 1000 * 1000};
-    char buf[64];
+    char bufs[100][64];
     AioIo ios[100];
 
     aio_io_set_faults(ctx, &faults);
     for (unsigned i = 0; i < G_N_ELEMENTS(ios); i++) {
-        aio_io_init_read(&ios[i], fd, buf, sizeof(buf), i);
+        aio_io_init_read(&ios[i], fd, bufs[i], sizeof(bufs[i]), i);
         aio_io_submit(ctx, &ios[i], note_done);
     }
     aio_context_free(ctx);
