@@ -141,14 +141,20 @@ static void test_find_daemon(void)
     g_assert_cmpint(find(&found), ==, -1);
 }
 
-/* A daemon that died without cleaning up is not found; the next one takes the name. */
+/* The entry of a daemon that died is no daemon; it is removed, or the next one takes it. */
 static void test_stale_entry(void)
 {
+    g_autofree char *directory = instance_directory(geteuid());
+    g_autofree char *entry = g_strdup_printf("%s/%u:%u", directory, major(DEVICE), minor(DEVICE));
     pid_t child = start_daemon(false), found = 0;
     int fd;
 
     end_daemon(child);
+    g_assert_no_errno(access(entry, F_OK));
     g_assert_cmpint(find(&found), ==, -1);
+    g_assert_cmpint(access(entry, F_OK), ==, -1);
+
+    end_daemon(start_daemon(false));
     child = start_daemon(true);
     fd = find(&found);
     g_assert_cmpint(fd, >=, 0);

@@ -22,6 +22,7 @@
 #include "tools/sluicefs/command.h"
 #include "tools/sluicefs/fuse-probe.h"
 #include "tools/sluicefs/report.h"
+#include "tools/sluicefs/uring-reason.h"
 
 #define FUSE_MODULE "/sys/module/fuse/parameters/"
 #define FUSE_SYSCTL "/proc/sys/fs/fuse/"
@@ -159,39 +160,6 @@ static void report_setting(Report *report, const char *key, const char *title, c
     }
 }
 
-static bool has_seccomp_filter(void)
-{
-    g_autofree char *status = NULL;
-
-    return g_file_get_contents("/proc/self/status", &status, NULL, NULL) &&
-           strstr(status, "\nSeccomp:\t2\n") != NULL;
-}
-
-/* Why no ring could be made. */
-static char *explain_no_ring(int error)
-{
-    g_autofree char *disabled = read_line("/proc/sys/kernel/io_uring_disabled");
-
-    if (error == ENOSYS) {
-        return g_strdup("the kernel has no io_uring");
-    }
-    if (error == EPERM && disabled != NULL && strcmp(disabled, "2") == 0) {
-        return g_strdup("switched off by the sysctl kernel.io_uring_disabled=2");
-    }
-    if (error == EPERM && disabled != NULL && strcmp(disabled, "1") == 0) {
-        return g_strdup("the sysctl kernel.io_uring_disabled=1 allows it only to the members of "
-                        "kernel.io_uring_group");
-    }
-    if ((error == EPERM || error == EACCES) && has_seccomp_filter()) {
-        return g_strdup_printf("%s: forbidden by a seccomp filter, as containers have it",
-                               g_strerror(error));
-    }
-    if (error == ENOMEM) {
-        return g_strdup("not enough memory: look at the locked-memory limit");
-    }
-    return g_strdup(g_strerror(error));
-}
-
 static void check_system(Report *report)
 {
     struct utsname system;
@@ -206,7 +174,8 @@ static void check_system(Report *report)
     report_integer(report, "cpus_configured", "CPUs configured", sysconf(_SC_NPROCESSORS_CONF),
                    NULL);
     report_bool(report, "root", "run as root", geteuid() == 0, NULL);
-    report_bool(report, "seccomp_filter", "seccomp filter", has_seccomp_filter(), NULL);
+    report_bool(report, "seccomp_filter", "seccomp filter", uring_reason_has_seccomp_filter(),
+                NULL);
 }
 
 static void check_uring(Report *report)
@@ -217,7 +186,7 @@ static void check_uring(Report *report)
     report_section(report, "io_uring", "io_uring");
     aio_ring_probe(&probe);
     if (!probe.available) {
-        reason = explain_no_ring(probe.error);
+        reason = uring_reason_explain(probe.error);
     }
     report_bool(report, "available", "available", probe.available, reason);
     report_string(report, "engine", "I/O engine used", probe.available ? "io_uring" : "threads",

@@ -26,8 +26,8 @@
 
 typedef enum ProbeStep {
     STEP_FORK,
-    STEP_DEVICE,
     STEP_NAMESPACE,
+    STEP_DEVICE,
     STEP_MOUNT,
     STEP_READ,
     STEP_DONE
@@ -50,15 +50,39 @@ static const char *const step_names[] = {
     [STEP_DONE] = "nothing",
 };
 
+static bool write_file(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool written = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return written;
+}
+
+/* Become root of a user namespace that has only us. */
+static bool enter_user_namespace(void)
+{
+    char uid_map[64], gid_map[64];
+
+    snprintf(uid_map, sizeof(uid_map), "0 %u 1", (unsigned)geteuid());
+    snprintf(gid_map, sizeof(gid_map), "0 %u 1", (unsigned)getegid());
+    return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
+           write_file("/proc/self/setgroups", "deny") &&
+           write_file("/proc/self/uid_map", uid_map) && write_file("/proc/self/gid_map", gid_map);
+}
+
 static bool enter_namespace(ProbeAnswer *answer)
 {
     answer->step = STEP_NAMESPACE;
-    if (unshare(CLONE_NEWNS) == 0) {
-        return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+    if (unshare(CLONE_NEWNS) < 0) {
+        answer->user_namespace = true;
+        if (!enter_user_namespace()) {
+            return false;
+        }
     }
-    answer->user_namespace = true;
-    return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 &&
-           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
 }
 
 static bool read_init(int fd, struct fuse_init_in *init)
@@ -95,9 +119,13 @@ static bool ask_kernel(ProbeAnswer *answer)
     char options[128];
     int fd;
 
+    if (!enter_namespace(answer)) {
+        return false;
+    }
+    /* The device must have been opened in the user namespace that mounts. */
     answer->step = STEP_DEVICE;
     fd = open("/dev/fuse", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0 || !enter_namespace(answer)) {
+    if (fd < 0) {
         return false;
     }
     answer->step = STEP_MOUNT;

@@ -162,15 +162,34 @@ void instance_unregister(Instance *instance)
     instance_free(instance);
 }
 
-/* Who holds the lock of @fd: its pid, 0: nobody that we could name. */
+/*
+ * Who holds the lock of @fd: its pid, 0: nobody. A holder in a pid namespace
+ * that we do not see has the pid -1 or 0 by the kernel's account.
+ */
 static pid_t lock_holder(int fd)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
-    if (fcntl(fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK) {
+    if (fcntl(fd, F_GETLK, &lock) < 0) {
+        return -1;
+    }
+    if (lock.l_type == F_UNLCK) {
         return 0;
     }
-    return lock.l_pid;
+    return lock.l_pid > 0 ? lock.l_pid : -1;
+}
+
+/* Remove the entry @name, which @fd is, if its daemon is dead. */
+static void remove_stale(int dir_fd, const char *name, int fd)
+{
+    struct stat ours, there;
+
+    flock(dir_fd, LOCK_EX);
+    if (lock_holder(fd) == 0 && fstat(fd, &ours) == 0 &&
+        fstatat(dir_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && ours.st_ino == there.st_ino) {
+        unlinkat(dir_fd, name, 0);
+    }
+    flock(dir_fd, LOCK_UN);
 }
 
 int instance_find(dev_t device, uid_t owner, pid_t *pid, GError **error)
@@ -188,16 +207,21 @@ int instance_find(dev_t device, uid_t owner, pid_t *pid, GError **error)
     }
     entry_name(name, device);
     fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 && errno != ENOENT) {
-        set_errno(error, errno, "read the run-time entry", name);
-    }
-    close(dir_fd);
     if (fd < 0) {
+        if (errno != ENOENT) {
+            set_errno(error, errno, "read the run-time entry", name);
+        }
+        close(dir_fd);
         return -1;
     }
 
     *pid = lock_holder(fd);
-    if (*pid > 0) {
+    if (*pid == 0) {
+        remove_stale(dir_fd, name, fd);
+    } else if (*pid < 0) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                    "the daemon runs in another pid namespace");
+    } else {
         pid_fd = (int)syscall(SYS_pidfd_open, *pid, 0);
         if (pid_fd < 0 && errno != ESRCH) {
             g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(errno),
@@ -208,5 +232,6 @@ int instance_find(dev_t device, uid_t owner, pid_t *pid, GError **error)
         }
     }
     close(fd);
+    close(dir_fd);
     return pid_fd;
 }

@@ -92,7 +92,19 @@ MountEntry *mount_table_parse_line(const char *line)
     return entry;
 }
 
-MountEntry *mount_table_find_id(int id, GError **error)
+typedef bool MountMatch(const MountEntry *entry, guint64 wanted);
+
+static bool matches_id(const MountEntry *entry, guint64 wanted)
+{
+    return entry->id == (int)wanted;
+}
+
+static bool matches_device(const MountEntry *entry, guint64 wanted)
+{
+    return entry->device == (dev_t)wanted;
+}
+
+static MountEntry *find_entry(MountMatch *match, guint64 wanted, GError **error)
 {
     g_autofree char *table = NULL;
     g_auto(GStrv) lines = NULL;
@@ -105,13 +117,23 @@ MountEntry *mount_table_find_id(int id, GError **error)
     for (char **line = lines; *line != NULL; line++) {
         MountEntry *entry = mount_table_parse_line(*line);
 
-        if (entry != NULL && entry->id == id) {
+        if (entry != NULL && match(entry, wanted)) {
             return entry;
         }
         mount_entry_free(entry);
     }
-    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND, "mount %d is not in the mount table", id);
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND, "it is not in the mount table");
     return NULL;
+}
+
+MountEntry *mount_table_find_id(int id, GError **error)
+{
+    return find_entry(matches_id, (guint64)id, error);
+}
+
+MountEntry *mount_table_find_device(dev_t device, GError **error)
+{
+    return find_entry(matches_device, device, error);
 }
 
 /* The mount that the open @fd lies in, from /proc/self/fdinfo. */

@@ -34,6 +34,9 @@ MountEntry *mount_table_find_id(int id, GError **error) G_GNUC_WARN_UNUSED_RESUL
  */
 MountEntry *mount_table_find_path(const char *path, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** The first mount of the file system with @device, or NULL with @error. */
+MountEntry *mount_table_find_device(dev_t device, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Parse one line of mountinfo; NULL if it is not one. */
 MountEntry *mount_table_parse_line(const char *line);
 

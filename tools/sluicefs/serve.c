@@ -37,8 +37,10 @@
 #include "tools/sluicefs/daemonize.h"
 #include "tools/sluicefs/instance.h"
 #include "tools/sluicefs/log.h"
+#include "tools/sluicefs/mount-table.h"
 #include "tools/sluicefs/run-command.h"
 #include "tools/sluicefs/statistics.h"
+#include "tools/sluicefs/uring-reason.h"
 
 typedef struct Serve {
     const ServeBackend *backend;
@@ -123,6 +125,29 @@ static void serve_notify_ready(const Serve *serve)
     daemonize_notify(state);
 }
 
+/* N of "/dev/fd/N", or -1. */
+static int fd_of_mountpoint(const char *mountpoint)
+{
+    gint64 fd;
+
+    if (g_str_has_prefix(mountpoint, "/dev/fd/") &&
+        g_ascii_string_to_signed(mountpoint + strlen("/dev/fd/"), 10, 0, G_MAXINT, &fd, NULL)) {
+        return (int)fd;
+    }
+    return -1;
+}
+
+/* Who mounted for us knows where; the kernel tells. */
+static void serve_find_mountpoint(Serve *serve, dev_t device)
+{
+    g_autoptr(MountEntry) entry = device == 0 ? NULL : mount_table_find_device(device, NULL);
+
+    if (entry != NULL) {
+        g_free(serve->mountpoint);
+        serve->mountpoint = g_strdup(entry->mountpoint);
+    }
+}
+
 /* Session event: INIT is done. */
 static void serve_ready(FsSession *session, void *opaque)
 {
@@ -131,6 +156,9 @@ static void serve_ready(FsSession *session, void *opaque)
     GError *error = NULL;
 
     serve->ready = true;
+    if (fd_of_mountpoint(serve->mountpoint) >= 0) {
+        serve_find_mountpoint(serve, device);
+    }
     if (device != 0) {
         serve->instance = instance_register(device, serve->backend->command, serve->shown_source,
                                             serve->mountpoint, &error);
@@ -298,6 +326,19 @@ static void set_context_params(AioContextParams *params, const Options *options)
     params->poll.weight = (unsigned)options->poll_weight;
 }
 
+/* Without io_uring everything works, but not as fast: say so once, and why. */
+static void log_missing_uring(void)
+{
+    AioRingProbe probe;
+
+    aio_ring_probe(&probe);
+    if (!probe.available) {
+        g_autofree char *reason = uring_reason_explain(probe.error);
+
+        g_message("no io_uring, working with helper threads (%s)", reason);
+    }
+}
+
 /* Backend, session, mount, workers. */
 static bool serve_start(Serve *serve, GError **error)
 {
@@ -305,6 +346,9 @@ static bool serve_start(Serve *serve, GError **error)
     g_autofree char *mount_options = serve_mount_options(options);
     FsSessionParams params;
 
+    if (options->io_engine == ENGINE_AUTO) {
+        log_missing_uring();
+    }
     serve->userdata = serve->backend->open(options, serve->source, error);
     if (serve->userdata == NULL) {
         return false;
@@ -375,49 +419,27 @@ static int serve_main(Serve *serve)
     return serve->status;
 }
 
-static bool is_open_fd(int fd)
-{
-    return fcntl(fd, F_GETFD) >= 0;
-}
-
-/* N of "/dev/fd/N", or -1. */
-static int fd_of_mountpoint(const char *mountpoint)
-{
-    gint64 fd;
-
-    if (g_str_has_prefix(mountpoint, "/dev/fd/") &&
-        g_ascii_string_to_signed(mountpoint + strlen("/dev/fd/"), 10, 0, G_MAXINT, &fd, NULL)) {
-        return (int)fd;
-    }
-    return -1;
-}
-
 /* The absolute path of an existing directory to mount on. */
 static char *resolve_mountpoint(const char *mountpoint, GError **error)
 {
-    g_autofree char *resolved = NULL;
     const char *advice = "";
+    char *path;
     struct stat st;
     int fd = fd_of_mountpoint(mountpoint);
 
     if (fd >= 0) {
-        if (is_open_fd(fd)) {
+        /* The command of --run must not keep the connection open. */
+        if (fcntl(fd, F_SETFD, FD_CLOEXEC) == 0) {
             return g_strdup(mountpoint);
         }
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
                     "cannot mount on '%s': that descriptor is not open", mountpoint);
         return NULL;
     }
-    errno = 0;
-    {
-        char *path = realpath(mountpoint, NULL);
-
-        resolved = g_strdup(path);
-        free(path);
-    }
-    if (resolved != NULL && stat(resolved, &st) == 0) {
+    path = realpath(mountpoint, NULL);
+    if (path != NULL && stat(path, &st) == 0) {
         if (S_ISDIR(st.st_mode)) {
-            return g_steal_pointer(&resolved);
+            return path;
         }
         errno = ENOTDIR;
     }
@@ -432,6 +454,7 @@ static char *resolve_mountpoint(const char *mountpoint, GError **error)
     }
     g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(errno), "cannot mount on '%s': %s%s",
                 mountpoint, g_strerror(errno), advice);
+    free(path);
     return NULL;
 }
 
@@ -458,12 +481,11 @@ static bool serve_prepare(Serve *serve, const char *mountpoint, GError **error)
         return false;
     }
     if (options->ready_fd >= 0) {
-        if (!is_open_fd(options->ready_fd)) {
-            g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+        if (fcntl(options->ready_fd, F_SETFD, FD_CLOEXEC) < 0) {
+            g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
                         "the descriptor %d of --ready-fd is not open", options->ready_fd);
             return false;
         }
-        fcntl(options->ready_fd, F_SETFD, FD_CLOEXEC);
     }
     if (options->pid_file != NULL) {
         g_autofree char *directory = NULL;
@@ -497,7 +519,10 @@ int serve_run(const ServeBackend *backend, Options *options, const char *source,
     }
     serve.log = log_new((LevelChoice)options->log_level);
     if (!serve_prepare(&serve, mountpoint, &error)) {
-        report(&serve.status, EXIT_FAILED, error);
+        report(&serve.status,
+               g_error_matches(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE) ? EXIT_USAGE
+                                                                                : EXIT_FAILED,
+               error);
     } else if (!options->foreground && !daemonize_start(&serve.parent_fd, &error)) {
         report(&serve.status, EXIT_SYSTEM, error);
     } else {

@@ -83,7 +83,7 @@ static bool explain_unmount(int status, GError **error)
         break;
     case EBUSY:
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
-                    "it is in use ('fuser -vm' shows by whom; --lazy detaches it anyway)");
+                    "it is busy ('fuser -vm' shows who uses it; --lazy detaches it anyway)");
         break;
     default:
         g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(status), "%s",
