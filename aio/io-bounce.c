@@ -63,9 +63,10 @@ static void bounce_free(AioIo *io)
 static int bounce_alloc(AioIo *io)
 {
     struct AioIoState *state = &io->state;
-    int64_t start = io->flags & AIO_IO_APPEND ? 0 : align_down(io, io->offset);
-    int64_t end = start == 0 && io->flags & AIO_IO_APPEND ? (int64_t)io->length
-                                                          : io->offset + (int64_t)io->length;
+    int64_t offset = io->flags & AIO_IO_APPEND ? 0 : io->offset;
+    int64_t start = align_down(io, offset);
+    int64_t end = offset + (int64_t)io->length;
+
     if (__builtin_add_overflow(end, (int64_t)io->alignment - 1, &end)) {
         return -EOVERFLOW;
     }
@@ -277,11 +278,12 @@ static void head_read_done(AioIo *io, int result)
 
 static void start_write(AioIo *io)
 {
-    bool one_block = io->state.bounce_iov.iov_len <= io->alignment;
-
     if (!io->state.bounce) {
         aio_io_start_whole(io);
-    } else if (io->flags & AIO_IO_APPEND) {
+        return;
+    }
+    bool one_block = io->state.bounce_iov.iov_len <= io->alignment;
+    if (io->flags & AIO_IO_APPEND) {
         aio_iov_to_buf(io->iov, io->iov_count, io->state.bounce);
         aio_io_part_start(io, AIO_IO_WRITE, &io->state.bounce_iov, 1, 0, io->length,
                           bounced_write_done);
@@ -322,6 +324,10 @@ static void start_direct_write(AioIo *io, bool aligned_memory, bool aligned_rang
 
 void aio_io_direct_start(AioIo *io)
 {
+    if (io->length == 0) {
+        aio_io_start_whole(io); /* touches no block, so none is to be read or trimmed */
+        return;
+    }
     uint64_t misaligned = io->length & (io->alignment - 1);
     if (!(io->flags & AIO_IO_APPEND)) {
         misaligned |= (uint64_t)io->offset & (io->alignment - 1);

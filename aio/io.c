@@ -399,6 +399,8 @@ void aio_io_submit(AioContext *ctx, AioIo *io, AioIoDoneFn *done)
     io->result = AIO_IO_IN_PROGRESS;
     io->transferred = 0;
     state->engine = engine;
+    state->step_op = (int)io->op;
+    state->part_done = whole_done;
     state->retries = 0;
     state->rest = NULL;
     state->bounce = NULL;
@@ -412,8 +414,6 @@ void aio_io_submit(AioContext *ctx, AioIo *io, AioIoDoneFn *done)
 
     int error = check_range(io);
     if (G_UNLIKELY(error < 0)) {
-        state->step_op = (int)io->op;
-        state->part_done = whole_done;
         aio_io_answer_later(io, error);
         return;
     }
