@@ -40,7 +40,8 @@ struct AioRing {
     unsigned outstanding; /* in the SQ or in the kernel, each owing one CQE */
     unsigned limit;       /* most outstanding: what the CQ holds */
     unsigned max_batch;
-    bool blocked; /* the kernel refused a submission; wait for a completion */
+    bool taskrun_stale; /* the task-run flag was up although there was nothing to fetch */
+    bool blocked;       /* the kernel refused a submission; wait for a completion */
     AioBacklog backlog;
     CqeHandler *ready_head;
     CqeHandler **ready_tail;

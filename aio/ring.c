@@ -225,6 +225,9 @@ bool aio_ring_has_completions(const AioRing *ring)
         return true;
     }
     unsigned flags = __atomic_load_n(ring->uring.sq.kflags, __ATOMIC_RELAXED);
+    if (ring->taskrun_stale) {
+        flags &= ~(unsigned)IORING_SQ_TASKRUN; /* says nothing; only an enter can tell */
+    }
     return flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
@@ -269,6 +272,7 @@ static unsigned ring_walk(AioRing *ring, unsigned budget)
     if (taken > 0) {
         io_uring_cq_advance(&ring->uring, taken);
         ring->blocked = false;
+        ring->taskrun_stale = false;
         aio_counter_add(&ring->counters->reaps, 1);
         aio_counter_add(&ring->counters->cqes, taken);
     }
@@ -299,9 +303,12 @@ unsigned aio_ring_reap(AioRing *ring, unsigned budget)
         /*
          * The kernel raises the task-run flag after it has queued the work,
          * so the flag may outlive work that was run in between: nothing clears
-         * it before the next work. Do not wait for that here.
+         * it before the next work. Do not wait for that here, and do not let
+         * it keep the loop awake (aio_ring_has_completions()).
          */
         if (io_uring_cq_ready(&ring->uring) == 0) {
+            flags = __atomic_load_n(ring->uring.sq.kflags, __ATOMIC_RELAXED);
+            ring->taskrun_stale = flags & IORING_SQ_TASKRUN;
             break;
         }
     }
