@@ -37,22 +37,27 @@ static FsBacking *find(FsBackings *backings, dev_t dev)
     return backing;
 }
 
-/* File systems known to have nothing to say at close(2). */
-static bool is_local(int fd)
+/* What is known of file systems by their type. */
+static void classify(FsBacking *backing, int fd)
 {
     struct statfs sfs;
     if (fstatfs(fd, &sfs) < 0) {
-        return false;
+        return;
     }
     switch ((unsigned long)sfs.f_type) {
     case EXT4_SUPER_MAGIC: /* also ext2, ext3 */
     case XFS_SUPER_MAGIC:
     case BTRFS_SUPER_MAGIC:
     case F2FS_SUPER_MAGIC:
+        backing->local = true;
+        break;
     case TMPFS_MAGIC:
-        return true;
+    case RAMFS_MAGIC:
+        backing->local = true;
+        backing->in_memory = true;
+        break;
     default:
-        return false;
+        break;
     }
 }
 
@@ -62,13 +67,13 @@ FsBacking *fs_backing_get(FsBackings *backings, dev_t dev, int fd)
     if (backing) {
         return backing;
     }
-    bool local = is_local(fd);
+    FsBacking found = {.dev = dev};
+    classify(&found, fd);
     pthread_mutex_lock(&backings->lock);
     backing = find(backings, dev);
     if (!backing && (backing = calloc(1, sizeof(*backing)))) {
-        backing->dev = dev;
+        *backing = found;
         backing->index = backings->count++;
-        backing->local = local;
         backing->next = atomic_load_explicit(&backings->first, memory_order_relaxed);
         atomic_store_explicit(&backings->first, backing, memory_order_release);
     }

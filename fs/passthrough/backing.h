@@ -14,6 +14,7 @@ typedef struct FsBacking {
     dev_t dev;
     unsigned index; /**< 0: the root's file system */
     bool local;     /**< close(2) of a descriptor there reports nothing and does not wait */
+    bool in_memory; /**< reading never waits for a device */
     _Atomic bool no_nowait_read;  /**< RWF_NOWAIT reads answer EOPNOTSUPP */
     _Atomic bool no_nowait_write; /**< RWF_NOWAIT writes answer EOPNOTSUPP */
 } FsBacking;

@@ -122,14 +122,15 @@ typedef enum InlineResult {
     INLINE_FAILED,
 } InlineResult;
 
-/* Read what is in memory. *@done: bytes; *@error: positive errno if it failed. */
+/* Read what is in memory: all of it where the file system is nothing but memory. *@done: bytes; *@error: positive errno if it failed. */
 static InlineResult read_inline(FsHandle *handle, char *buffer, size_t size, off_t offset,
                                 size_t *done, int *error)
 {
+    int flags = handle->inode->backing->in_memory ? 0 : RWF_NOWAIT;
     *done = 0;
     while (*done < size) {
         struct iovec iov = {.iov_base = buffer + *done, .iov_len = size - *done};
-        ssize_t got = preadv2(handle->fd, &iov, 1, offset + (off_t)*done, RWF_NOWAIT);
+        ssize_t got = preadv2(handle->fd, &iov, 1, offset + (off_t)*done, flags);
         if (got == 0) {
             return INLINE_DONE;
         }

@@ -6,6 +6,9 @@
 
 #include "fs/passthrough/operations.h"
 
+/* How often a lookup without a descriptor asks the kernel to give some back. */
+#define RECLAIM_TRIES 3
+
 int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *stx,
                              struct fuse_entry_param *entry, FsInode **inode_out)
 {
@@ -30,6 +33,7 @@ int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *stx,
     entry->attr.st_ino = fs_backing_shown_ino(backing, key.ino);
     entry->attr_timeout = pt->attr_timeout;
     entry->entry_timeout = pt->entry_timeout;
+    fs_reclaim_check(pt);
     if (inode_out) {
         *inode_out = g_steal_pointer(&inode);
     }
@@ -52,6 +56,45 @@ void fs_entry_reply(fuse_req_t req, FsPassthrough *pt, const struct fuse_entry_p
     }
 }
 
+static void lookup_reply(fuse_req_t req, FsPassthrough *pt, int error,
+                         struct fuse_entry_param *entry)
+{
+    if (error == -ENOENT && pt->negative_timeout > 0) {
+        *entry = (struct fuse_entry_param){.entry_timeout = pt->negative_timeout};
+        fuse_reply_entry(req, entry);
+    } else if (error) {
+        fuse_reply_err(req, -error);
+    } else {
+        fs_entry_reply(req, pt, entry);
+    }
+}
+
+typedef struct LookupCall {
+    FsInode *parent; /* referenced */
+    const char *name;
+} LookupCall;
+
+/* Descriptors had run out: have some given back, then try again. */
+static void lookup_on_helper(FsRequest *request, void *opaque)
+{
+    fuse_req_t req = fs_request_fuse(request);
+    FsPassthrough *pt = fs_passthrough_of(req);
+    LookupCall *call = opaque;
+    struct fuse_entry_param entry;
+    int error;
+    unsigned tries = 0;
+    do {
+        bool reclaimed = fs_reclaim_now(pt);
+        error = fs_entry_lookup(pt, call->parent, call->name, &entry, NULL);
+        if (!reclaimed) {
+            break;
+        }
+    } while (error == -ENFILE && ++tries < RECLAIM_TRIES);
+    lookup_reply(req, pt, error, &entry);
+    fs_inode_put(call->parent);
+    g_free(call);
+}
+
 void fs_op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 {
     FsPassthrough *pt = fs_passthrough_of(req);
@@ -62,14 +105,15 @@ void fs_op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
     }
     struct fuse_entry_param entry;
     int error = fs_entry_lookup(pt, parent, name, &entry, NULL);
-    if (error == -ENOENT && pt->negative_timeout > 0) {
-        entry = (struct fuse_entry_param){.entry_timeout = pt->negative_timeout};
-        fuse_reply_entry(req, &entry);
-    } else if (error) {
-        fuse_reply_err(req, -error);
-    } else {
-        fs_entry_reply(req, pt, &entry);
+    if (error == -ENFILE) {
+        FsRequest *request = fs_request_current();
+        LookupCall *call = g_new(LookupCall, 1);
+        *call = (LookupCall){.parent = g_steal_pointer(&parent), .name = name};
+        fs_request_offload(request, fs_session_pool(fs_request_session(request)), lookup_on_helper,
+                           call);
+        return;
     }
+    lookup_reply(req, pt, error, &entry);
 }
 
 static void forget(FsPassthrough *pt, uint64_t id, uint64_t count)

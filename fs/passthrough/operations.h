@@ -11,6 +11,7 @@
 #include "fs/passthrough/inode.h"
 #include "fs/passthrough/lock.h"
 #include "fs/passthrough/passthrough.h"
+#include "fs/passthrough/reclaim.h"
 #include "fs/passthrough/resolve.h"
 
 /** Work on more than this many bytes is not done on a worker. */
@@ -32,10 +33,12 @@ struct FsPassthrough {
     FsInodeTable inodes;
     FsHandleTable handles;
     FsLockTable locks;
-    FsInode *root;          /**< referenced */
-    unsigned plus_inodes;   /**< READDIRPLUS hands out no more inodes than this */
-    FsSession *session;     /**< NULL until attached */
-    _Atomic bool writeback; /**< the kernel agreed to collect writes */
+    FsReclaim reclaim;
+    AioPoolWork reclaim_work; /**< while reclaim.running */
+    FsInode *root;            /**< referenced */
+    unsigned plus_inodes;     /**< READDIRPLUS hands out no more inodes than this */
+    FsSession *session;       /**< NULL until attached */
+    _Atomic bool writeback;   /**< the kernel agreed to collect writes */
     FsPassthroughCounters counters[FS_COUNTER_SHARDS];
 };
 

@@ -77,7 +77,9 @@ static rlim_t raise_limit(int resource)
 static void prepare_process(FsPassthrough *pt)
 {
     rlim_t files = raise_limit(RLIMIT_NOFILE);
-    pt->plus_inodes = (unsigned)MIN(files - files / 4, (rlim_t)UINT32_MAX);
+    unsigned limit = (unsigned)MIN(files, (rlim_t)FS_SLOTS_PER_CHUNK * FS_SLOT_CHUNKS);
+    pt->plus_inodes = limit / 2;
+    fs_reclaim_init(&pt->reclaim, limit);
     raise_limit(RLIMIT_FSIZE);
     signal(SIGXFSZ, SIG_IGN);
     umask(0);
@@ -185,6 +187,7 @@ void fs_passthrough_get_stats(FsPassthrough *pt, FsPassthroughStats *stats)
     *stats = (FsPassthroughStats){
         .inodes = fs_slots_live(&pt->inodes.slots),
         .handles = fs_slots_live(&pt->handles.slots),
+        .reclaim_asked = atomic_load_explicit(&pt->reclaim.asked, memory_order_relaxed),
     };
     for (unsigned i = 0; i < FS_COUNTER_SHARDS; i++) {
         FsPassthroughCounters *counters = &pt->counters[i];

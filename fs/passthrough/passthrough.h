@@ -99,6 +99,7 @@ typedef struct FsPassthroughStats {
     uint64_t writes_inline; /**< written without waiting for the disk */
     uint64_t writes_ring;   /**< written on the worker's ring */
     uint64_t lock_waits;    /**< lock requests that had to wait */
+    uint64_t reclaim_asked; /**< unused inodes the kernel was asked to forget */
 } FsPassthroughStats;
 
 /** Any thread. */

@@ -159,6 +159,25 @@ bool fs_slot_unref(FsSlot *slot)
     return REFERENCES(before) == 1;
 }
 
+uint32_t fs_slot_references(const FsSlot *slot)
+{
+    return REFERENCES(atomic_load_explicit(&slot->state, memory_order_relaxed));
+}
+
+uint32_t fs_slots_end(FsSlotTable *table)
+{
+    pthread_mutex_lock(&table->lock);
+    uint32_t end = table->used;
+    pthread_mutex_unlock(&table->lock);
+    return end;
+}
+
+FsSlot *fs_slots_at(FsSlotTable *table, uint32_t index)
+{
+    FsSlot *slot = slot_at(table, index);
+    return slot && fs_slot_try_ref(slot) ? slot : NULL;
+}
+
 uint32_t fs_slots_live(const FsSlotTable *table)
 {
     return atomic_load_explicit(&table->live, memory_order_relaxed);

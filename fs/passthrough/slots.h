@@ -68,6 +68,15 @@ bool fs_slot_try_ref(FsSlot *slot);
 /** Drop a reference. True: it was the last, the caller clears up and releases the slot. */
 bool fs_slot_unref(FsSlot *slot);
 
+/** References at this moment. Caller holds one. */
+uint32_t fs_slot_references(const FsSlot *slot);
+
+/** Slots ever used have indices below this. Any thread. */
+uint32_t fs_slots_end(FsSlotTable *table);
+
+/** Take a reference on whatever is at @index; NULL: nothing is. Any thread. */
+FsSlot *fs_slots_at(FsSlotTable *table, uint32_t index);
+
 /** Slots with references. Any thread; a snapshot. */
 uint32_t fs_slots_live(const FsSlotTable *table);
 

@@ -27,6 +27,15 @@
 #define FS_FUSE_OVER_IO_URING        (UINT64_C(1) << 41) /* 7.42, Linux 6.14 */
 #define FS_FUSE_REQUEST_TIMEOUT      (UINT64_C(1) << 42) /* 7.43, Linux 6.15 */
 
+/* Notification: node ids that the kernel may forget. 7.45, Linux 6.18 */
+#define FS_FUSE_NOTIFY_PRUNE 9
+
+struct fs_fuse_notify_prune_out {
+    uint32_t count; /* of the 64-bit node ids that follow */
+    uint32_t padding;
+    uint64_t spare;
+};
+
 /* FUSE_STATX: 7.39, Linux 6.6 */
 #define FS_FUSE_STATX 52
 

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/** Getting descriptors back: asking the kernel to forget inodes that nobody uses. */
+#ifndef SLUICE_FS_PASSTHROUGH_RECLAIM_H
+#define SLUICE_FS_PASSTHROUGH_RECLAIM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct FsPassthrough FsPassthrough;
+
+typedef struct FsReclaim {
+    unsigned limit;           /**< descriptors the process may have */
+    unsigned begin;           /**< inodes from which on reclaiming starts */
+    _Atomic bool running;     /**< one helper at a time */
+    _Atomic bool unsupported; /**< the kernel has no such notification (before 6.18) */
+    _Atomic uint32_t next;    /**< slot to look at next */
+    _Atomic uint64_t asked;   /**< inodes the kernel was asked to forget */
+} FsReclaim;
+
+/** @limit: RLIMIT_NOFILE */
+void fs_reclaim_init(FsReclaim *reclaim, unsigned limit);
+
+/** Another inode was made: start a helper if they have become many. Any thread. */
+void fs_reclaim_check(FsPassthrough *pt);
+
+/**
+ * Reclaim and wait a little for the kernel to forget. On a helper thread only:
+ * the kernel may write back before it forgets, and waits for the workers then.
+ * False: nothing can be done.
+ */
+bool fs_reclaim_now(FsPassthrough *pt);
+
+#endif /* SLUICE_FS_PASSTHROUGH_RECLAIM_H */
