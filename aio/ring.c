@@ -58,22 +58,43 @@ unsigned aio_ring_in_flight(const AioRing *ring)
     return ring->outstanding - MIN(ring->outstanding, ring_queued(ring));
 }
 
+/*
+ * Whether @n more requests could overflow the CQ. What the context watches
+ * (polls, its wake-up) stays outstanding without end and does not count: any
+ * number of descriptors may be watched, and the rare burst of all of them is
+ * kept by the kernel's overflow list (IORING_FEAT_NODROP).
+ */
+static bool ring_is_full(const AioRing *ring, unsigned n)
+{
+    return ring->outstanding - ring->watching + n > ring->limit;
+}
+
+static void ring_account(AioRing *ring, const struct io_uring_sqe *sqe)
+{
+    const CqeHandler *handler = (const CqeHandler *)(uintptr_t)sqe->user_data;
+    if (sqe->user_data == AIO_RING_TAG_UNCOUNTED) {
+        return;
+    }
+    ring->outstanding++;
+    if (handler && handler->immediate) {
+        ring->watching++;
+    }
+}
+
 /* Move whole chains from the backlog into the SQ as far as there is room. */
 static void ring_refill(AioRing *ring)
 {
     while (ring->backlog.count > 0) {
         unsigned chain = aio_backlog_chain_length(&ring->backlog);
         if (io_uring_sq_space_left(&ring->uring) < chain ||
-            (ring->outstanding > 0 && ring->outstanding + chain > ring->limit)) {
+            (ring->outstanding > ring->watching && ring_is_full(ring, chain))) {
             return;
         }
         for (unsigned i = 0; i < chain; i++) {
             struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
             memcpy(sqe, aio_backlog_peek(&ring->backlog, 0), ring->backlog.image_size);
             aio_backlog_pop(&ring->backlog);
-            if (sqe->user_data != AIO_RING_TAG_UNCOUNTED) {
-                ring->outstanding++;
-            }
+            ring_account(ring, sqe);
         }
     }
 }
@@ -123,9 +144,9 @@ int aio_ring_submit(AioRing *ring)
 }
 
 /* A place in the SQ, or NULL when the request must go to the backlog. */
-static struct io_uring_sqe *ring_get_sqe(AioRing *ring)
+static struct io_uring_sqe *ring_get_sqe(AioRing *ring, bool watches)
 {
-    if (ring->backlog.count > 0 || ring->outstanding >= ring->limit) {
+    if (ring->backlog.count > 0 || (!watches && ring_is_full(ring, 1))) {
         return NULL;
     }
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
@@ -152,7 +173,7 @@ void aio_ring_add(AioRing *ring, AioPrepareFn *prepare, void *opaque, CqeHandler
         handler->busy = true;
     }
 
-    struct io_uring_sqe *sqe = ring_get_sqe(ring);
+    struct io_uring_sqe *sqe = ring_get_sqe(ring, handler && handler->immediate);
     bool queued = sqe != NULL;
     if (queued) {
         memset(sqe, 0, ring->backlog.image_size);
@@ -166,9 +187,9 @@ void aio_ring_add(AioRing *ring, AioPrepareFn *prepare, void *opaque, CqeHandler
         sqe->user_data = AIO_RING_TAG_UNCOUNTED;
     } else {
         sqe->user_data = (uintptr_t)handler;
-        if (queued) {
-            ring->outstanding++;
-        }
+    }
+    if (queued) {
+        ring_account(ring, sqe);
     }
 
     if (queued && ring_queued(ring) >= ring->max_batch && !ring->blocked) {
@@ -185,7 +206,7 @@ void aio_ring_reserve(AioRing *ring, unsigned n)
 {
     assert_owner(ring);
     g_assert(n <= ring->uring.sq.ring_entries);
-    if (ring->backlog.count > 0 || ring->outstanding + n > ring->limit) {
+    if (ring->backlog.count > 0 || ring_is_full(ring, n)) {
         return; /* the backlog keeps chains together */
     }
     if (io_uring_sq_space_left(&ring->uring) < n || ring_queued(ring) + n > ring->max_batch) {
@@ -246,6 +267,7 @@ static void ring_complete(AioRing *ring, const struct io_uring_cqe *cqe)
     handler->res = cqe->res;
     handler->flags = cqe->flags;
     if (handler->immediate) {
+        ring->watching--;
         handler->busy = false;
         handler->callback(handler);
         return;
