@@ -86,6 +86,12 @@ static void epoll_monitor_wait(AioContext *ctx, int64_t timeout_ns)
     struct epoll_event events[EPOLL_EVENTS_MAX];
     int n = epoll_wait_ns(ctx->epoll_fd, events, timeout_ns);
 
+    /*
+     * A node that another thread has just added came here through the kernel.
+     * Its release store to the list precedes its epoll_ctl(), so this load
+     * orders its contents by the language's own rules, too.
+     */
+    (void)atomic_load_explicit(&ctx->handlers, memory_order_acquire);
     for (int i = 0; i < n; i++) {
         AioHandler *handler = events[i].data.ptr;
         if (!atomic_load_explicit(&handler->deleted, memory_order_acquire)) {
