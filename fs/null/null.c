@@ -201,9 +201,14 @@ static void start_io(fuse_ino_t ino, size_t length, bool is_read)
 {
     FsRequest *request = fs_request_current();
     NullIo *io = fs_request_scratch(request);
+    const NullFile *file = file_of(ino);
 
+    if (file == NULL) {
+        fs_request_reply_error(request, EISDIR);
+        return;
+    }
     *io = (NullIo){.request = request, .length = length, .is_read = is_read};
-    file_of(ino)->answer(request);
+    file->answer(request);
 }
 
 static void null_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
@@ -239,7 +244,7 @@ static void null_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     size_t used = 0;
 
     size = MIN(size, sizeof(buf));
-    for (size_t i = (size_t)off; i < G_N_ELEMENTS(files) + 2; i++) {
+    for (size_t i = off < 0 ? G_MAXSIZE : (size_t)off; i < G_N_ELEMENTS(files) + 2; i++) {
         const bool is_file = i >= 2;
         const char *name = is_file ? files[i - 2].name : i == 0 ? "." : "..";
         const struct stat attr = {

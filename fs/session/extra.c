@@ -13,8 +13,8 @@
  *            becomes CREATE.
  *
  * The answers are the file system's: fs_reply_statx(), fuse_reply_create().
- * Without the operation, or when too short, the request is left alone and
- * libfuse answers ENOSYS, after which the kernel does not ask again.
+ * Without the operation the request is left alone and libfuse answers ENOSYS,
+ * after which the kernel does not ask again.
  */
 #include "fs/session/extra.h"
 
@@ -29,16 +29,13 @@
 void fs_extra_rewrite(FsRequest *request, struct fuse_in_header *in)
 {
     const FsExtraOps *extra = &fs_request_session(request)->filesystem->extra;
-    const size_t body = request->length - sizeof(*in);
 
-    if (request->opcode == FS_FUSE_STATX && extra->statx != NULL &&
-        body >= sizeof(struct fs_fuse_statx_in)) {
+    if (request->opcode == FS_FUSE_STATX && extra->statx != NULL) {
         const struct fs_fuse_statx_in *statx_in = (const void *)(in + 1);
         request->statx_flags = statx_in->sx_flags;
         request->statx_mask = statx_in->sx_mask;
         in->opcode = FUSE_GETATTR;
-    } else if (request->opcode == FUSE_TMPFILE && extra->tmpfile != NULL &&
-               body > sizeof(struct fuse_create_in)) {
+    } else if (request->opcode == FUSE_TMPFILE && extra->tmpfile != NULL) {
         in->opcode = FUSE_CREATE;
     }
 }

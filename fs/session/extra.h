@@ -9,7 +9,7 @@
 
 /**
  * Let libfuse decode a request it does not know, by rewriting it in place as
- * one that it does. @request: opcode and length set. Worker thread.
+ * one that it does. @in has been checked (check.h). Worker thread.
  */
 void fs_extra_rewrite(FsRequest *request, struct fuse_in_header *in);
 

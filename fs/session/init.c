@@ -14,6 +14,7 @@
  */
 #include "fs/session/init.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include <glib.h>
@@ -40,14 +41,18 @@ static const uint64_t undecodable_flags =
 
 bool fs_init_parse(const void *request, size_t length, FsInitResult *result)
 {
-    /* 7.1 sent major and minor, 7.6 added readahead and flags, 7.36 flags2 */
+    /* 7.6 to 7.35 sent four numbers; flags2 came with 7.36 */
     const size_t base = sizeof(struct fuse_in_header);
+    const size_t least = offsetof(struct fuse_init_in, flags2);
     struct fuse_init_in in = {0};
 
-    if (length < base + 2 * sizeof(uint32_t)) {
+    memcpy(&in, (const char *)request + base, length > base ? MIN(length - base, sizeof(in)) : 0);
+    if (in.major < 7 ||
+        (in.major == 7 && (in.minor < FS_INIT_OLDEST_MINOR || length < base + least))) {
+        g_warning("the kernel speaks FUSE %u.%u; 7.%u (Linux 3.15) is the oldest served", in.major,
+                  in.minor, FS_INIT_OLDEST_MINOR);
         return false;
     }
-    memcpy(&in, (const char *)request + base, MIN(length - base, sizeof(in)));
     result->kernel_minor = in.minor;
     result->kernel_flags = in.flags;
     if (in.flags & FUSE_INIT_EXT) {
@@ -60,7 +65,7 @@ void fs_init_patch(const FsFilesystem *filesystem, void *body, size_t length, Fs
 {
     struct fuse_init_out *out = body;
 
-    /* Linux before 3.15 takes a shorter answer; so does a version not agreed on yet */
+    /* all zero but the version: not agreed on yet */
     if (length < sizeof(*out) || out->max_write == 0) {
         return;
     }

@@ -10,7 +10,14 @@
 
 #include "fs/session/session.h"
 
-/** What the kernel asked for: fill the kernel_* fields of @result. False: malformed. */
+/** Oldest protocol minor that is served: Linux 3.15. */
+#define FS_INIT_OLDEST_MINOR 23
+
+/**
+ * What the kernel asked for: fill the kernel_* fields of @result. False, with
+ * a log line: too old, or malformed. A newer major number passes; libfuse
+ * answers it with its own, and another INIT follows.
+ */
 bool fs_init_parse(const void *request, size_t length, FsInitResult *result);
 
 /**

@@ -438,6 +438,9 @@ static gboolean session_dispatch(GSource *source, GSourceFunc callback, gpointer
 
 void fs_session_init_answered(FsSession *session, int error)
 {
+    if (atomic_load(&session->init_done)) {
+        return; /* one INIT too many, and refused */
+    }
     if (error == ENOENT || error == ENODEV) {
         return; /* the connection has gone meanwhile: the device will say so */
     }

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "fs/session/check.h"
 #include "fs/session/extra.h"
 #include "fs/session/init.h"
 #include "fs/session/kernel-abi.h"
@@ -173,42 +174,32 @@ static bool has_answer(uint32_t opcode)
     }
 }
 
-/** Whether the argument structure is there and its KILL_SUIDGID bit set. */
-static bool kills_suidgid(const struct fuse_in_header *in, size_t body)
+/** The KILL_SUIDGID bit of a request that has been checked. */
+static bool kills_suidgid(const struct fuse_in_header *in)
 {
-    const void *arg = in + 1;
+    const void *argument = in + 1;
 
     switch (in->opcode) {
     case FUSE_WRITE:
-        return body >= sizeof(struct fuse_write_in) &&
-               ((const struct fuse_write_in *)arg)->write_flags & FUSE_WRITE_KILL_SUIDGID;
+        return ((const struct fuse_write_in *)argument)->write_flags & FUSE_WRITE_KILL_SUIDGID;
     case FUSE_OPEN:
-        return body >= sizeof(struct fuse_open_in) &&
-               ((const struct fuse_open_in *)arg)->open_flags & FUSE_OPEN_KILL_SUIDGID;
+        return ((const struct fuse_open_in *)argument)->open_flags & FUSE_OPEN_KILL_SUIDGID;
     case FUSE_CREATE:
-        return body >= sizeof(struct fuse_create_in) &&
-               ((const struct fuse_create_in *)arg)->open_flags & FUSE_OPEN_KILL_SUIDGID;
+        return ((const struct fuse_create_in *)argument)->open_flags & FUSE_OPEN_KILL_SUIDGID;
     case FUSE_SETATTR:
-        return body >= sizeof(struct fuse_setattr_in) &&
-               ((const struct fuse_setattr_in *)arg)->valid & FATTR_KILL_SUIDGID;
+        return ((const struct fuse_setattr_in *)argument)->valid & FATTR_KILL_SUIDGID;
     default:
         return false;
     }
 }
 
-/** Whether lengths inside the request that libfuse trusts are true. */
-static bool is_well_formed(const struct fuse_in_header *in, size_t body)
+/** Refuse a request that libfuse must not see. */
+static void refuse(FsRequest *request, int error)
 {
-    if (in->opcode == FUSE_WRITE) {
-        const struct fuse_write_in *arg = (const void *)(in + 1);
-        return body >= sizeof(*arg) && arg->size <= body - sizeof(*arg);
+    if (has_answer(request->opcode)) {
+        fs_reply_raw_error(request, error);
     }
-    if (in->opcode == FUSE_BATCH_FORGET) {
-        const struct fuse_batch_forget_in *arg = (const void *)(in + 1);
-        return body >= sizeof(*arg) &&
-               arg->count <= (body - sizeof(*arg)) / sizeof(struct fuse_forget_one);
-    }
-    return true;
+    fs_request_drop(request);
 }
 
 static void worker_received(FsRequest *request, void *opaque)
@@ -216,7 +207,6 @@ static void worker_received(FsRequest *request, void *opaque)
     FsWorker *worker = opaque;
     FsSession *session = worker->session;
     struct fuse_in_header *in = (void *)(request->data - FS_TRANSPORT_HEADROOM);
-    const size_t body = request->length - sizeof(*in);
     const bool answer = has_answer(in->opcode);
 
     request->fuse = NULL;
@@ -225,7 +215,6 @@ static void worker_received(FsRequest *request, void *opaque)
     request->nodeid = in->nodeid;
     request->opcode = in->opcode;
     request->open_flags = 0;
-    request->kills_suidgid = kills_suidgid(in, body);
     request->deferrable = false;
     request->offloaded = false;
     request->used =
@@ -246,18 +235,27 @@ static void worker_received(FsRequest *request, void *opaque)
     atomic_store_explicit(&request->state, answer ? FS_REQUEST_PENDING : FS_REQUEST_SILENT,
                           memory_order_relaxed);
 
-    if (!is_well_formed(in, body)) {
+    if (!fs_check_request(in, request->length)) {
         g_warning("request %" G_GUINT64_FORMAT " (opcode %u) of %zu bytes is malformed",
                   (guint64)request->unique, request->opcode, request->length);
-        if (answer) {
-            fs_reply_raw_error(request, EIO);
-        }
-        fs_request_drop(request);
+        refuse(request, EIO);
+        return;
+    }
+    if (request->opcode == FUSE_NOTIFY_REPLY && session->filesystem->ops.retrieve_reply == NULL) {
+        fs_request_drop(request); /* answers nothing that the file system asked */
         return;
     }
     if (request->opcode == FUSE_INIT) {
-        fs_init_parse(in, request->length, &session->init);
+        if (atomic_load(&session->init_done)) {
+            refuse(request, EIO);
+            return;
+        }
+        if (!fs_init_parse(in, request->length, &session->init)) {
+            refuse(request, EPROTO);
+            return;
+        }
     }
+    request->kills_suidgid = kills_suidgid(in);
     fs_extra_rewrite(request, in);
 
     const struct fuse_buf buf = {.mem = in, .size = request->length};
@@ -359,6 +357,7 @@ static void open_on_thread(void *opaque)
         .ctx = worker->ctx,
         .main_fd = fuse_session_fd(session->fuse),
         .data_size = session->max_write,
+        .is_first = worker->index == 0,
         .events = &worker_events,
         .opaque = worker,
     };

@@ -195,6 +195,10 @@ static ReadResult read_request(FsDevice *device)
             return READ_CLOSED;
         }
     }
+    if (length == 0) { /* not a device: a socket whose other end is gone */
+        device_closed(device, ENODEV);
+        return READ_CLOSED;
+    }
     if ((size_t)length < sizeof(*in) || in->len != (size_t)length) {
         g_critical("the FUSE device sent a broken request of %zd bytes", length);
         device_closed(device, EIO);
@@ -269,7 +273,7 @@ static int write_message(FsDevice *device, const struct iovec *iov, int count)
     do {
         written = writev(device->fd, iov, count);
         atomic_fetch_add_explicit(&device->writes, 1, memory_order_relaxed);
-    } while (written < 0 && (errno == EINTR || errno == EAGAIN));
+    } while (written < 0 && errno == EINTR);
     if (written < 0) {
         return -errno;
     }
@@ -278,7 +282,7 @@ static int write_message(FsDevice *device, const struct iovec *iov, int count)
 
 static bool is_gone(int result)
 {
-    return result == -ENOENT || result == -ENODEV || result == -ECONNABORTED;
+    return result == -ENOENT || result == -ENODEV || result == -ECONNABORTED || result == -EPIPE;
 }
 
 /**
@@ -440,14 +444,16 @@ static const FsTransportOps device_ops = {
  * /dev/fuse, Linux before 4.2): requests are then answered through a common
  * table, which costs some locking and nothing else.
  */
-static int open_clone(int main_fd)
+static int open_clone(int main_fd, bool is_first)
 {
     uint32_t source = (uint32_t)main_fd;
     int fd = open("/dev/fuse", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd >= 0 && ioctl(fd, FUSE_DEV_IOC_CLONE, &source) == 0) {
         return fd;
     }
-    g_message("cannot clone the FUSE device, workers share it: %s", g_strerror(errno));
+    if (is_first) {
+        g_message("cannot clone the FUSE device, workers share it: %s", g_strerror(errno));
+    }
     if (fd >= 0) {
         close(fd);
     }
@@ -470,7 +476,7 @@ FsTransport *fs_device_new(const FsDeviceParams *params, GError **error)
     device->data_size = MAX(params->data_size, DATA_SIZE_MIN);
     aio_timer_init(&device->retry, device->ctx, device_retry);
 
-    device->fd = open_clone(params->main_fd);
+    device->fd = open_clone(params->main_fd, params->is_first);
     if (device->fd < 0) {
         g_set_error(error, AIO_ERROR, errno, "cannot share the FUSE device: %s", g_strerror(errno));
         device_free(&device->base);

@@ -11,6 +11,7 @@ typedef struct FsDeviceParams {
     AioContext *ctx;                 /**< the worker's; the caller is its home thread */
     int main_fd;                     /**< descriptor of the mount, to be cloned; borrowed */
     size_t data_size;                /**< longest data of a READ or WRITE; bytes */
+    bool is_first;                   /**< of the session: says in the log what all would say */
     const FsTransportEvents *events; /**< must outlive the transport */
     void *opaque;
 } FsDeviceParams;
