@@ -29,20 +29,41 @@ static void test_parse(void)
                      FUSE_INIT_EXT | FUSE_ASYNC_DIO | FS_FUSE_DIRECT_IO_ALLOW_MMAP);
 }
 
-/* Older kernels send less; what is missing is zero, flags2 without INIT_EXT is noise. */
+/* Older kernels send less; flags2 without INIT_EXT is noise. */
 static void test_parse_short(void)
 {
     const InitMessage message = {
-        .init = {.major = 7, .minor = 4, .flags = ~FUSE_INIT_EXT, .flags2 = ~0u},
+        .init = {.major = 7, .minor = 27, .flags = ~FUSE_INIT_EXT, .flags2 = ~0u},
     };
+    const size_t length = offsetof(InitMessage, init.flags2);
     FsInitResult result = {0};
 
-    g_assert_false(fs_init_parse(&message, sizeof(message.header) + 7, &result));
-    g_assert_true(fs_init_parse(&message, sizeof(message.header) + 8, &result));
-    g_assert_cmpuint(result.kernel_minor, ==, 4);
-    g_assert_cmpuint(result.kernel_flags, ==, 0);
+    g_assert_true(fs_init_parse(&message, length, &result));
+    g_assert_cmpuint(result.kernel_minor, ==, 27);
+    g_assert_cmpuint(result.kernel_flags, ==, (uint32_t)~FUSE_INIT_EXT);
     g_assert_true(fs_init_parse(&message, sizeof(message), &result));
     g_assert_cmpuint(result.kernel_flags, ==, (uint32_t)~FUSE_INIT_EXT);
+
+    for (size_t cut = 1; cut <= length; cut++) {
+        g_test_expect_message("sluicefs", G_LOG_LEVEL_WARNING, "*oldest served*");
+        g_assert_false(fs_init_parse(&message, length - cut, &result));
+        g_test_assert_expected_messages();
+    }
+}
+
+static void test_parse_old(void)
+{
+    const InitMessage old = {.init = {.major = 7, .minor = FS_INIT_OLDEST_MINOR - 1}};
+    const InitMessage ancient = {.init = {.major = 6, .minor = 99}};
+    const InitMessage newer = {.init = {.major = 8, .minor = 0}};
+    FsInitResult result = {0};
+
+    g_test_expect_message("sluicefs", G_LOG_LEVEL_WARNING, "*7.22*oldest served*");
+    g_assert_false(fs_init_parse(&old, sizeof(old), &result));
+    g_test_expect_message("sluicefs", G_LOG_LEVEL_WARNING, "*6.99*oldest served*");
+    g_assert_false(fs_init_parse(&ancient, sizeof(ancient), &result));
+    g_test_assert_expected_messages();
+    g_assert_true(fs_init_parse(&newer, sizeof(newer), &result));
 }
 
 static const struct fuse_init_out libfuse_answer = {
@@ -117,6 +138,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/init/parse", test_parse);
     g_test_add_func("/init/parse-short", test_parse_short);
+    g_test_add_func("/init/parse-old", test_parse_old);
     g_test_add_func("/init/patch", test_patch);
     g_test_add_func("/init/patch-old-kernel", test_patch_old_kernel);
     g_test_add_func("/init/patch-leaves-alone", test_patch_leaves_alone);
