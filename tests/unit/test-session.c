@@ -9,11 +9,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -686,6 +688,109 @@ static void test_errors(void)
     g_clear_error(&error);
 }
 
+/* A start that fails says why, leaves nothing behind, and does not hang. */
+static void test_failed_start(void)
+{
+    TestMount mount;
+    FsSessionParams params;
+    GError *error = NULL;
+    struct rlimit limit, low;
+
+    null_params(&params, 4);
+    test_mount_new(&mount, &params);
+    g_assert_true(fs_session_mount(mount.session, &error));
+    const unsigned fds = entries_of("/proc/self/fd");
+    const unsigned threads = entries_of("/proc/self/task");
+    g_assert_cmpint(getrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+    low = limit;
+    low.rlim_cur = fds;
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &low), ==, 0);
+    g_assert_false(fs_session_start(mount.session, &error));
+    g_assert_cmpint(setrlimit(RLIMIT_NOFILE, &limit), ==, 0);
+    g_assert_nonnull(strstr(error->message, "worker"));
+    g_assert_nonnull(strstr(error->message, "Too many open files"));
+    g_clear_error(&error);
+    test_mount_free(&mount);
+    g_assert_cmpuint(entries_of("/proc/self/fd"), <=, fds);
+    g_assert_cmpuint(entries_of("/proc/self/task"), <=, threads);
+}
+
+/* What clients ask between mount and start waits, and is served. */
+static void test_requests_before_start(void)
+{
+    TestMount mount;
+    FsSessionParams params;
+    GError *error = NULL;
+
+    null_params(&params, 4);
+    test_mount_new(&mount, &params);
+    g_assert_true(fs_session_mount(mount.session, &error));
+    TestProcess *read = start_on(&mount, "read", "direct");
+    TestProcess *list = start_on(&mount, "list", "");
+    g_usleep(50000);
+    g_assert_true(fs_session_start(mount.session, &error));
+    g_assert_cmpint(test_client_join(read), ==, 0);
+    g_assert_cmpint(test_client_join(list), ==, 0);
+    test_mount_down(&mount);
+    g_assert_cmpint(mount.error, ==, 0);
+}
+
+/* Workers run where the thread that starts them may run. */
+static void test_cpu_set(void)
+{
+    TestMount mount;
+    cpu_set_t all, one;
+    unsigned workers = 0;
+    struct dirent *entry;
+
+    g_assert_cmpint(sched_getaffinity(0, sizeof(all), &all), ==, 0);
+    CPU_ZERO(&one);
+    for (int cpu = 0; CPU_COUNT(&one) == 0; cpu++) {
+        if (CPU_ISSET(cpu, &all)) {
+            CPU_SET(cpu, &one);
+        }
+    }
+    g_assert_cmpint(sched_setaffinity(0, sizeof(one), &one), ==, 0);
+    null_up(&mount, 3);
+    g_assert_cmpint(sched_setaffinity(0, sizeof(all), &all), ==, 0);
+
+    DIR *tasks = opendir("/proc/self/task");
+    while ((entry = readdir(tasks)) != NULL) {
+        g_autofree char *path = g_strdup_printf("/proc/self/task/%s/comm", entry->d_name);
+        g_autofree char *name = NULL;
+        cpu_set_t set;
+        if (g_file_get_contents(path, &name, NULL, NULL) && g_str_has_prefix(name, "fuse-")) {
+            g_assert_cmpint(sched_getaffinity(atoi(entry->d_name), sizeof(set), &set), ==, 0);
+            g_assert_true(CPU_EQUAL(&set, &one));
+            workers++;
+        }
+    }
+    closedir(tasks);
+    g_assert_cmpuint(workers, ==, 3);
+    test_mount_down(&mount);
+}
+
+/* Many clients at once: requests and answers share system calls; none is lost. */
+static void test_bursts(void)
+{
+    TestMount mount;
+    FsSessionStats stats;
+
+    null_up(&mount, 1);
+    TestProcess *load = start_on(&mount, "load", "async");
+    test_client_wait_started(load);
+    g_usleep(300000);
+    g_assert_cmpint(test_client_join(load), ==, 0);
+    fs_session_get_stats(mount.session, &stats);
+    g_assert_cmpuint(stats.aio.turns, <, stats.requests);
+    if (stats.aio.sqes > stats.requests) { /* by io_uring: one SQE of the file, one answer */
+        g_assert_cmpuint(stats.aio.enters, <, stats.requests);
+        g_assert_cmpuint(stats.device_writes, <, stats.requests / 10);
+    }
+    test_mount_down(&mount);
+    g_assert_cmpint(mount.error, ==, 0);
+}
+
 /* Nothing is left of a session: no descriptor, no thread, no mount. */
 static void test_hundred_mounts(void)
 {
@@ -718,7 +823,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/session/serves/4-workers", THREADS(4), test_serves);
     g_test_add_func("/session/init-result", test_init_result);
     g_test_add_func("/session/small-max-write", test_small_max_write);
-    g_test_add_func("/session/D12-more-requests-than-slots", test_more_requests_than_slots);
+    g_test_add_func("/session/D2-D12-more-requests-than-slots", test_more_requests_than_slots);
     g_test_add_func("/session/tmpfile", test_tmpfile);
     g_test_add_func("/session/set-id-bits", test_set_id_bits);
     g_test_add_data_func("/session/interrupt/1-worker", THREADS(1), test_interrupt);
@@ -739,7 +844,11 @@ int main(int argc, char **argv)
     g_test_add_func("/session/abort-interrupts-helpers", test_abort_interrupts_helpers);
     g_test_add_func("/session/D10-stop-in-every-phase", test_every_phase);
     g_test_add_func("/session/free-under-load", test_free_under_load);
-    g_test_add_func("/session/errors", test_errors);
+    g_test_add_func("/session/D3-errors", test_errors);
+    g_test_add_func("/session/D5-failed-start", test_failed_start);
+    g_test_add_func("/session/D7-requests-before-start", test_requests_before_start);
+    g_test_add_func("/session/D8-cpu-set", test_cpu_set);
+    g_test_add_func("/session/D11-D14-bursts", test_bursts);
     g_test_add_func("/session/D9-hundred-mounts", test_hundred_mounts);
 
     int status = g_test_run();
