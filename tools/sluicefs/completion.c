@@ -60,7 +60,7 @@ char *completion_bash(void)
                                 "{\n"
                                 "    local current=${COMP_WORDS[COMP_CWORD]}\n"
                                 "    local previous=${COMP_WORDS[COMP_CWORD-1]}\n"
-                                "    local command=${COMP_WORDS[1]} words= prefix=\n"
+                                "    local command=${COMP_WORDS[1]} words='' prefix=''\n"
                                 "\n"
                                 "    COMPREPLY=()\n"
                                 "    if [ \"$current\" = = ]; then\n"
@@ -74,7 +74,7 @@ char *completion_bash(void)
     for (const Command *command = command_table; command->name != NULL; command++) {
         g_string_append_printf(out, "%s ", command->name);
     }
-    g_string_append(out, "--help --version\"\n"
+    g_string_append(out, "help --help --version\"\n"
                          "        COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
                          "        [ ${#COMPREPLY[@]} -gt 0 ] || compopt -o default\n"
                          "        return\n"
@@ -110,7 +110,7 @@ char *completion_bash(void)
     g_string_append(out, "    *) words=\"-o\" ;;\n"
                          "    esac\n"
                          "    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
-                         "    case ${COMPREPLY[0]} in *=) compopt -o nospace ;; esac\n"
+                         "    case ${COMPREPLY[0]-} in *=) compopt -o nospace ;; esac\n"
                          "}\n"
                          "complete -F _sluicefs sluicefs\n");
     return g_string_free(out, FALSE);

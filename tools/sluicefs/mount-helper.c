@@ -128,7 +128,7 @@ int mount_helper_main(int argc, char *const *argv)
         }
     }
     if (!options_parse_list(options, HELPER_GROUPS, list->str, sloppy, &error)) {
-        return command_usage_error(NULL, "%s", error->message);
+        return command_usage_error(command_find("passthrough"), "%s", error->message);
     }
     apply_mount_defaults(options);
     return fake ? EXIT_OK : mount_source(options);
@@ -158,7 +158,7 @@ int mount_helper_short_form(int argc, char *const *argv)
     g_autoptr(GError) error = NULL;
 
     if (!options_parse(options, HELPER_GROUPS, argc, argv, &error)) {
-        return command_usage_error(NULL, "%s", error->message);
+        return command_usage_error(command_find("passthrough"), "%s", error->message);
     }
     return mount_source(options);
 }

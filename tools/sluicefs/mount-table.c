@@ -4,8 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
@@ -66,24 +64,39 @@ static unsigned long parse_flags(const char *options)
     return flags;
 }
 
+/* "MAJOR:MINOR" */
+static bool parse_device(const char *text, dev_t *device)
+{
+    g_auto(GStrv) numbers = g_strsplit(text, ":", 2);
+    guint64 major_number, minor_number;
+
+    if (g_strv_length(numbers) != 2 ||
+        !g_ascii_string_to_unsigned(numbers[0], 10, 0, G_MAXUINT32, &major_number, NULL) ||
+        !g_ascii_string_to_unsigned(numbers[1], 10, 0, G_MAXUINT32, &minor_number, NULL)) {
+        return false;
+    }
+    *device = makedev((unsigned)major_number, (unsigned)minor_number);
+    return true;
+}
+
 MountEntry *mount_table_parse_line(const char *line)
 {
     g_auto(GStrv) fields = g_strsplit(line, " ", -1);
     guint count = g_strv_length(fields), dash;
-    unsigned major_number, minor_number;
-    gint64 id;
     MountEntry *entry;
+    dev_t device;
+    gint64 id;
 
     /* id parent major:minor root mountpoint options [tags...] - type source options */
     for (dash = 6; dash < count && strcmp(fields[dash], "-") != 0; dash++) {
     }
     if (dash + 3 >= count || !g_ascii_string_to_signed(fields[0], 10, 0, G_MAXINT, &id, NULL) ||
-        sscanf(fields[2], "%u:%u", &major_number, &minor_number) != 2) {
+        !parse_device(fields[2], &device)) {
         return NULL;
     }
     entry = g_new0(MountEntry, 1);
     entry->id = (int)id;
-    entry->device = makedev(major_number, minor_number);
+    entry->device = device;
     entry->mountpoint = unescape(fields[4]);
     entry->type = unescape(fields[dash + 1]);
     entry->source = unescape(fields[dash + 2]);
@@ -147,13 +160,13 @@ static int mount_id_of(int fd)
         return -1;
     }
     found = strstr(text, "mnt_id:");
-    return found == NULL ? -1 : atoi(found + strlen("mnt_id:"));
+    return found == NULL ? -1 : (int)g_ascii_strtoll(found + strlen("mnt_id:"), NULL, 10);
 }
 
 MountEntry *mount_table_find_path(const char *path, GError **error)
 {
     g_autofree char *link = NULL, *resolved = NULL;
-    g_autoptr(MountEntry) entry = NULL;
+    MountEntry *entry;
     int fd = open(path, O_PATH | O_CLOEXEC);
     int id;
 
@@ -177,9 +190,10 @@ MountEntry *mount_table_find_path(const char *path, GError **error)
     if (strcmp(entry->mountpoint, resolved) != 0) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
                     "not a mount point (it lies in the mount on '%s')", entry->mountpoint);
+        mount_entry_free(entry);
         return NULL;
     }
-    return g_steal_pointer(&entry);
+    return entry;
 }
 
 guint64 mount_entry_get_number(const MountEntry *entry, const char *name, guint64 fallback)

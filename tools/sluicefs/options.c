@@ -175,7 +175,8 @@ void options_free(Options *options)
 unsigned options_edit_distance(const char *a, const char *b)
 {
     size_t rows = strlen(a) + 1, columns = strlen(b) + 1;
-    g_autofree unsigned *table = g_new(unsigned, rows *columns);
+    unsigned *table = g_new(unsigned, rows * columns);
+    unsigned distance;
 
 #define CELL(i, j) table[(i)*columns + (j)]
     for (size_t i = 0; i < rows; i++) {
@@ -196,7 +197,9 @@ unsigned options_edit_distance(const char *a, const char *b)
         }
     }
 #undef CELL
-    return table[rows * columns - 1];
+    distance = table[rows * columns - 1];
+    g_free(table);
+    return distance;
 }
 
 char *options_nearest(unsigned groups, bool mount_words, const char *name)

@@ -447,7 +447,7 @@ static char *resolve_mountpoint(const char *mountpoint, GError **error)
         advice = " (create the directory first)";
     } else if (errno == ENOTDIR) {
         advice = " (a mount point must be a directory)";
-    } else if (errno == ENOTCONN) {
+    } else if (errno == ENOTCONN || errno == ECONNABORTED) {
         advice = " (a mount whose daemon is dead is still there: 'sluicefs umount' it first)";
     } else if (errno == EACCES) {
         advice = " (a directory on the way, or a mount of another user, cannot be entered)";
@@ -465,18 +465,24 @@ static void close_inherited(const Options *options, const char *mountpoint)
     daemonize_close_inherited(keep, G_N_ELEMENTS(keep));
 }
 
+/* What --log means, as a path if it is a file. */
+static char *absolute_log_target(const Options *options)
+{
+    if (options->log == NULL) {
+        return g_strdup(options->foreground ? "stderr" : "syslog");
+    }
+    if (strcmp(options->log, "stderr") == 0 || strcmp(options->log, "syslog") == 0) {
+        return g_strdup(options->log);
+    }
+    return g_canonicalize_filename(options->log, NULL);
+}
+
 /* Everything that can be checked before the fork. */
 static bool serve_prepare(Serve *serve, const char *mountpoint, GError **error)
 {
     Options *options = serve->options;
-    const char *log_target = options->log;
-    g_autofree char *log_path = NULL;
+    g_autofree char *log_target = absolute_log_target(options);
 
-    if (log_target == NULL) {
-        log_target = options->foreground ? "stderr" : "syslog";
-    } else if (strcmp(log_target, "stderr") != 0 && strcmp(log_target, "syslog") != 0) {
-        log_target = log_path = g_canonicalize_filename(log_target, NULL);
-    }
     if (!log_set_target(serve->log, log_target, error)) {
         return false;
     }

@@ -120,15 +120,12 @@ static bool unmount(const char *mountpoint, bool lazy, gint64 deadline_us, GErro
     }
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
-    if (!WIFEXITED(status)) {
-        status = CHILD_HELPER_FAILED;
-    } else if (geteuid() != 0 && WEXITSTATUS(status) != 0 &&
-               WEXITSTATUS(status) != CHILD_NO_HELPER) {
-        status = CHILD_HELPER_FAILED;
-    } else {
-        status = WEXITSTATUS(status);
+    /* Only of our own umount(2) the status is an errno. */
+    if (!WIFEXITED(status) ||
+        (geteuid() != 0 && WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != CHILD_NO_HELPER)) {
+        return explain_unmount(CHILD_HELPER_FAILED, error);
     }
-    return explain_unmount(status, error);
+    return explain_unmount(WEXITSTATUS(status), error);
 }
 
 /*

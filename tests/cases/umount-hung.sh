@@ -1,0 +1,66 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# sluicefs umount works without the daemon: it gives up on a stopped one when the time is over,
+# cuts it off by --force, removes the mount of a dead one, and refuses what is not ours.
+#
+# matrix: once
+. "$(dirname "$0")/functions.sh"
+
+# resume PID: let a stopped daemon run and wait for its end.
+resume() {
+    kill -CONT "$1"
+    expect_daemon_status '0|2'
+}
+
+note "stopped, idle: unmounted, but it does not exit in time"
+mount_passthrough
+pid=${DAEMON[$MNT]}
+kill -STOP "$pid"
+expect_fail 'the time is over and the daemon .* still runs' "$SLUICEFS" umount --timeout=1 "$MNT"
+resume "$pid"
+is_mounted && fail "still mounted"
+
+note "stopped, with a client that waits for it: only --force helps"
+mount_passthrough
+pid=${DAEMON[$MNT]}
+kill -STOP "$pid"
+ls "$MNT" 2>"$CASE_DIR/client" >&2 &
+client=$!
+sleep 0.5
+expect_fail 'busy' "$SLUICEFS" umount --timeout=1 "$MNT"
+expect_fail 'still runs' "$SLUICEFS" umount --force --timeout=1 "$MNT"
+is_mounted && fail "still mounted"
+wait_for 5 has_ended $client || fail "the client hangs"
+resume "$pid"
+
+note "dead"
+mount_passthrough
+pid=${DAEMON[$MNT]}
+kill -KILL "$pid"
+expect_daemon_status 137
+is_mounted || skip "the kernel removed the mount of a dead daemon"
+expect_fail 'daemon is dead' "$SLUICEFS" passthrough "$SRC" "$MNT"
+"$SLUICEFS" umount "$MNT"
+is_mounted && fail "still mounted"
+
+note "lazily: waits for the last user"
+mount_passthrough
+exec {file}>"$MNT/file"
+"$SLUICEFS" umount --lazy --timeout=20 "$MNT" {file}>&- &
+umount=$!
+wait_for 5 eval '! is_mounted' || fail "still mounted"
+has_ended "${DAEMON[$MNT]}" && fail "the daemon ended before its last user"
+echo late >&$file
+exec {file}>&-
+wait $umount
+assert_eq "$(cat "$SRC/file")" late
+expect_daemon_status 0
+
+note "not ours"
+expect_fail 'not of sluicefs' "$SLUICEFS" umount /proc
+expect_fail 'not a mount point' "$SLUICEFS" umount /proc/sys
+expect_fail 'No such file' "$SLUICEFS" umount "$CASE_DIR/none"
+status=0
+"$SLUICEFS" umount "$CASE_DIR/none" 2>/dev/null || status=$?
+assert_eq $status 32 'status of a failed unmount'
