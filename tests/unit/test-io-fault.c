@@ -419,7 +419,9 @@ static void lane_done(AioIo *io)
     Lane *lane = aio_container_of(io, Lane, io);
     bool expected_error = io->result == -EIO || io->result == -ECANCELED;
 
-    g_assert_true(io->result == 0 || expected_error);
+    if (!expected_error) {
+        g_assert_cmpint(io->result, ==, 0);
+    }
     if (io->result < 0) {
         lane->errors++;
         g_assert_cmpuint(io->transferred, ==, 0);
