@@ -74,7 +74,7 @@ static int change_mode(FsPassthrough *pt, const FsInode *inode, mode_t mode)
     return fchmodat(pt->resolver.proc_fd, name.text, mode, 0) < 0 ? -errno : 0;
 }
 
-int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, gid_t gid)
+int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ctx *caller)
 {
     struct stat st;
     if (fstat(inode->fd, &st) < 0) {
@@ -84,10 +84,18 @@ int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, gid_t gid)
         return 0;
     }
     mode_t drop = S_ISUID;
-    if ((st.st_mode & S_IXGRP) || st.st_gid != gid) {
-        drop |= S_ISGID; /* without S_IXGRP the bit is not a privilege of group members */
+    if ((st.st_mode & S_IXGRP) || (caller->uid != 0 && caller->gid != st.st_gid)) {
+        drop |= S_ISGID; /* without S_IXGRP members of the group keep it */
     }
-    return (st.st_mode & drop) ? change_mode(pt, inode, st.st_mode & 07777 & ~drop) : 0;
+    if (!(st.st_mode & drop)) {
+        return 0;
+    }
+    int error = change_mode(pt, inode, st.st_mode & 07777 & ~drop);
+    if (!error && pt->session) {
+        /* the answer to a WRITE tells the kernel nothing about the mode */
+        fuse_lowlevel_notify_inval_inode(fs_session_fuse(pt->session), fs_inode_id(inode), -1, 0);
+    }
+    return error;
 }
 
 /* What a SETATTR carries, so that it can also run on a helper thread. */
@@ -98,7 +106,7 @@ typedef struct SetAttr {
     int size_fd;      /* to truncate through: owned, or SIZE_FD_ */
     struct stat attr;
     int to_set;
-    gid_t caller_gid;
+    struct fuse_ctx caller;
     bool kill_set_id;
 } SetAttr;
 
@@ -170,7 +178,7 @@ static int set_attributes(const SetAttr *set)
         error = change_size(set);
     }
     if (!error && set->kill_set_id) {
-        error = fs_drop_set_id(set->pt, set->inode, set->caller_gid);
+        error = fs_drop_set_id(set->pt, set->inode, &set->caller);
     }
     if (!error && (set->to_set & times)) {
         error = change_times(set);
@@ -243,8 +251,10 @@ void fs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set
         .size_fd = SIZE_FD_OF_HANDLE,
         .attr = *attr,
         .to_set = to_set,
-        .caller_gid = fuse_req_ctx(req)->gid,
-        .kill_set_id = fs_request_kills_suidgid(request),
+        .caller = *fuse_req_ctx(req),
+        /* a change of owner does it on the host */
+        .kill_set_id = fs_request_kills_suidgid(request) &&
+                       !(to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)),
     };
     int error = 0;
     if (!set.inode || (fi && !set.handle)) {

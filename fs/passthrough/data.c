@@ -287,7 +287,7 @@ void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, 
     g_autoptr(FsHandle) handle = fs_handle_get(&pt->handles, fi->fh);
     int error = handle ? 0 : EBADF;
     if (handle && fs_request_kills_suidgid(request)) {
-        error = -fs_drop_set_id(pt, handle->inode, fuse_req_ctx(req)->gid);
+        error = -fs_drop_set_id(pt, handle->inode, fuse_req_ctx(req));
     }
     if (error) {
         fs_request_reply_error(request, error);

@@ -224,7 +224,10 @@ void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     /* "." of an O_PATH directory: no magic link needed */
     int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-    int fd = openat(inode->fd, ".", flags);
+    int fd = openat(inode->fd, ".", flags | (pt->params.noatime ? O_NOATIME : 0));
+    if (fd < 0 && errno == EPERM) {
+        fd = openat(inode->fd, ".", flags); /* only the owner may have O_NOATIME */
+    }
     if (fd < 0) {
         fuse_reply_err(req, errno == EMFILE ? ENFILE : errno);
         return;

@@ -19,6 +19,7 @@
 int fs_open_flags(const FsPassthrough *pt, int client_flags)
 {
     int flags = client_flags & (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME);
+    flags |= pt->params.noatime ? O_NOATIME : 0;
     if ((flags & O_ACCMODE) == O_WRONLY &&
         atomic_load_explicit(&pt->writeback, memory_order_relaxed)) {
         flags = (flags & ~O_ACCMODE) | O_RDWR;
@@ -70,7 +71,7 @@ typedef struct OpenCall {
     struct fuse_entry_param entry; /* of a CREATE */
     bool is_create;
     bool kill_set_id;
-    gid_t caller_gid;
+    struct fuse_ctx caller;
 } OpenCall;
 
 /* How the kernel shall treat the open file. */
@@ -127,7 +128,7 @@ static bool open_and_reply(FsRequest *request, OpenCall *call, bool may_wait)
     }
     int error = fd < 0 ? fd : 0;
     if (!error && call->kill_set_id && (call->fi.flags & O_TRUNC)) {
-        error = fs_drop_set_id(pt, call->inode, call->caller_gid);
+        error = fs_drop_set_id(pt, call->inode, &call->caller);
     }
     if (error) {
         if (fd >= 0) {
@@ -176,7 +177,7 @@ static OpenCall open_call(fuse_req_t req, FsPassthrough *pt, const struct fuse_f
         .pt = pt,
         .fi = *fi,
         .kill_set_id = fs_request_kills_suidgid(fs_request_current()),
-        .caller_gid = fuse_req_ctx(req)->gid,
+        .caller = *fuse_req_ctx(req),
     };
 }
 

@@ -80,9 +80,9 @@ int fs_stat(const FsInode *inode, struct stat *st);
 
 /**
  * Drop set-user-id and set-group-id of a regular file as a write by a user
- * without CAP_FSETID does. @gid: the user's group. 0 or negative errno.
+ * without CAP_FSETID does. 0 or negative errno.
  */
-int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, gid_t gid);
+int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ctx *caller);
 
 /* --- file.c --- */
 

@@ -56,6 +56,7 @@ typedef struct FsPassthroughParams {
     FsPassthroughLocks locks; /**< default: local */
     FsPassthroughXdev xdev;   /**< default: allow */
     bool writeback;           /**< the kernel collects writes; default: no */
+    bool noatime;             /**< reading leaves the source's access times alone; default: no */
     bool xattr;               /**< extended attributes are offered; default: yes */
     /**
      * The mount has default_permissions: the kernel has already checked the

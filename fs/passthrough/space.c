@@ -12,7 +12,7 @@
 static int drop_set_id_for_caller(fuse_req_t req, FsPassthrough *pt, const FsInode *inode)
 {
     const struct fuse_ctx *caller = fuse_req_ctx(req);
-    return caller->uid == 0 ? 0 : fs_drop_set_id(pt, inode, caller->gid);
+    return caller->uid == 0 ? 0 : fs_drop_set_id(pt, inode, caller);
 }
 
 static void fallocate_done(AioIo *io)

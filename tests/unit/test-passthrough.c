@@ -677,10 +677,13 @@ static int client_set_id(char **args)
     CHECK(posix_memalign(&block, 4096, 4096) == 0);
     fd = on_mount("direct", O_RDWR | O_DIRECT);
     CHECK(pwrite(fd, block, 4096, 0) == 4096 && has_mode("direct", 0777));
+    struct stat st;
+    CHECK(stat("direct", &st) == 0 && (st.st_mode & 07777) == 0777); /* not what was cached */
     close(fd);
     CHECK(truncate("truncate", 3) == 0 && has_mode("truncate", 0777));
     fd = on_mount("fallocate", O_RDWR);
     CHECK(fallocate(fd, 0, 0, 8192) == 0 && has_mode("fallocate", 0777));
+    CHECK(fstat(fd, &st) == 0 && (st.st_mode & 07777) == 0777);
     int out = on_mount("copy", O_RDWR);
     CHECK(copy_file_range(fd, NULL, out, NULL, 5, 0) == 5 && has_mode("copy", 0777));
     close(out);
@@ -954,8 +957,9 @@ static int client_descriptors(char **args);
     X(names)                                                                                       \
     X(attributes)                                                                                  \
     X(xattr)                                                                                       \
-    X(rename) X(unlinked) X(tmpfile) X(directory) X(data) X(append) X(mmap) X(direct) X(space)     \
-        X(fsx) X(identity) X(set_id) X(inside) X(hammer) X(locks) X(lock_crowd) X(lock_source)     \
+    X(rename)                                                                                      \
+    X(unlinked) X(tmpfile) X(directory) X(data) X(append) X(mmap) X(direct) X(space) X(fsx)        \
+        X(identity) X(set_id) X(inside) X(hammer) X(locks) X(lock_crowd) X(lock_source)            \
             X(self_below) X(descriptors)
 
 /* Each client first goes to the directories that its arguments name. */

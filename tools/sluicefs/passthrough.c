@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "fs/passthrough/passthrough.h"
@@ -28,6 +29,7 @@ static void *passthrough_open(const Options *options, const char *source, GError
     params.xdev = options->xdev == XDEV_DENY ? FS_PASSTHROUGH_XDEV_DENY : FS_PASSTHROUGH_XDEV_ALLOW;
     params.writeback = options->writeback;
     params.xattr = options->xattr;
+    params.noatime = (options->mount_set & MS_NOATIME) != 0;
     params.default_permissions = options->default_permissions;
     return fs_passthrough_new(&params, error);
 }
