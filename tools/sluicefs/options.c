@@ -175,7 +175,8 @@ void options_free(Options *options)
 unsigned options_edit_distance(const char *a, const char *b)
 {
     size_t rows = strlen(a) + 1, columns = strlen(b) + 1;
-    unsigned *table = g_new(unsigned, rows * columns);
+    size_t cells = rows * columns;
+    unsigned *table = g_new(unsigned, cells);
     unsigned distance;
 
 #define CELL(i, j) table[(i)*columns + (j)]
@@ -197,7 +198,7 @@ unsigned options_edit_distance(const char *a, const char *b)
         }
     }
 #undef CELL
-    distance = table[rows * columns - 1];
+    distance = table[cells - 1];
     g_free(table);
     return distance;
 }
