@@ -13,6 +13,7 @@
  */
 #include "aio/gsource.h"
 #include "aio/context-internal.h"
+#include "aio/ring-internal.h"
 
 typedef struct ContextSource {
     GSource source;
@@ -125,6 +126,7 @@ GSource *aio_gsource_new(AioContext *ctx)
     };
 
     g_assert(aio_context_is_home(ctx));
+    g_assert(!ctx->ring || !(ctx->ring->setup_flags & IORING_SETUP_DEFER_TASKRUN));
     GSource *source = g_source_new(&funcs, sizeof(ContextSource));
     ContextSource *self = (ContextSource *)(void *)source;
     self->ctx = ctx;

@@ -11,6 +11,9 @@
  * A GSource that turns @ctx; attach it to the main context of the home thread
  * and unref. Busy polling never happens here. Destroy the source before the
  * context. aio_context_poll() stays legal (nested) while attached.
+ *
+ * The context must have been created with AIO_RING_POLLABLE in its ring flags;
+ * where the monitor is not io_uring, the flag does nothing.
  */
 GSource *aio_gsource_new(AioContext *ctx);
 

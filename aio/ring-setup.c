@@ -25,6 +25,19 @@ static const unsigned flag_sets_interrupt[] = {
     RING_COMMON,
 };
 
+/*
+ * For a ring whose descriptor is polled: deferred work raises the task-run flag
+ * but wakes nobody who polls (measured on 6.18). A registered eventfd is no way
+ * out, because a signal that comes from within the wake-up of another eventfd
+ * is delivered once and then lost. Other work wakes the sleeping thread, which
+ * runs it and posts the completion.
+ */
+static const unsigned flag_sets_pollable[] = {
+    RING_COMMON | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+    RING_COMMON | IORING_SETUP_SUBMIT_ALL,
+    RING_COMMON,
+};
+
 static const unsigned flag_sets_special[] = {
     RING_COMMON | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER,
     RING_COMMON | IORING_SETUP_SUBMIT_ALL,
@@ -41,9 +54,17 @@ static int ring_init(struct io_uring *uring, const AioRingParams *params,
     unsigned cq_entries =
         params->cq_entries ? params->cq_entries : entries * RING_CQ_FACTOR_DEFAULT;
     bool special = params->flags & (AIO_RING_SQPOLL | AIO_RING_IOPOLL);
-    const unsigned *sets = special ? flag_sets_special : flag_sets_interrupt;
-    size_t n_sets = special ? G_N_ELEMENTS(flag_sets_special) : G_N_ELEMENTS(flag_sets_interrupt);
+    const unsigned *sets = flag_sets_interrupt;
+    size_t n_sets = G_N_ELEMENTS(flag_sets_interrupt);
     int ret = -EINVAL;
+
+    if (special) {
+        sets = flag_sets_special;
+        n_sets = G_N_ELEMENTS(flag_sets_special);
+    } else if (params->flags & AIO_RING_POLLABLE) {
+        sets = flag_sets_pollable;
+        n_sets = G_N_ELEMENTS(flag_sets_pollable);
+    }
 
     for (size_t i = 0; i < n_sets && ret == -EINVAL; i++) {
         memset(setup, 0, sizeof(*setup));

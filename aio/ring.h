@@ -67,9 +67,10 @@ struct CqeHandler {
 typedef void AioPrepareFn(struct io_uring_sqe *sqe, void *opaque);
 
 typedef enum AioRingFlags {
-    AIO_RING_SQE128 = 1u << 0, /**< 128-byte SQEs, for FUSE over io_uring */
-    AIO_RING_SQPOLL = 1u << 1, /**< the kernel's own thread submits */
-    AIO_RING_IOPOLL = 1u << 2, /**< polled completions: O_DIRECT read/write only */
+    AIO_RING_SQE128 = 1u << 0,   /**< 128-byte SQEs, for FUSE over io_uring */
+    AIO_RING_SQPOLL = 1u << 1,   /**< the kernel's own thread submits */
+    AIO_RING_IOPOLL = 1u << 2,   /**< polled completions: O_DIRECT read/write only */
+    AIO_RING_POLLABLE = 1u << 3, /**< another loop sleeps on its descriptor (gsource.h) */
 } AioRingFlags;
 
 typedef struct AioRingParams {
