@@ -52,7 +52,6 @@ typedef struct Stress {
     _Atomic unsigned gone[PRODUCERS]; /* published by each */
     _Atomic unsigned seen[PRODUCERS]; /* consumed */
     _Atomic unsigned next;
-    uint64_t wakes;
 } Stress;
 
 static void *notify_producer(void *opaque)
