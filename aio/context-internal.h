@@ -139,11 +139,12 @@ struct AioContext {
     /* Bottom halves: see bh.c */
     _Atomic(AioBh *) bh_stack;
     _Atomic unsigned schedulers; /**< other threads inside aio_bh_schedule() and its like */
-    AioBh *bh_first; /**< home: taken, to be called in this turn */
+    AioBh *bh_first;             /**< home: taken, to be called in this turn */
     AioBh **bh_tail;
 
     /* Timers: see timer.c */
-    GPtrArray *timers; /**< binary heap from index 1 */
+    GPtrArray *timers;       /**< binary heap from index 1 */
+    int64_t timers_floor_ns; /**< earliest deadline of a timer armed by a timer's callback */
 
     /* Batch sections: see batch.c */
     unsigned batch_depth;

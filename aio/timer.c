@@ -72,7 +72,8 @@ void aio_timer_arm(AioTimer *timer, int64_t deadline_ns)
     AioContext *ctx = timer->ctx;
 
     aio_timer_cancel(timer);
-    timer->deadline_ns = deadline_ns;
+    /* One that a timer's callback arms in the past waits for the next turn. */
+    timer->deadline_ns = MAX(deadline_ns, ctx->timers_floor_ns);
     g_ptr_array_add(ctx->timers, timer);
     timer_sift_up(ctx, ctx->timers->len - 1, timer);
 }
@@ -94,8 +95,9 @@ bool aio_timers_run(AioContext *ctx)
     if (ctx->timers->len <= 1) {
         return false;
     }
-    /* One reading of the clock: a timer armed by a callback waits for the next turn. */
     int64_t now_ns = aio_clock_ns();
+    int64_t outer_floor_ns = ctx->timers_floor_ns;
+    ctx->timers_floor_ns = now_ns + 1;
     while (ctx->timers->len > 1 && timer_at(ctx, 1)->deadline_ns <= now_ns) {
         AioTimer *timer = timer_at(ctx, 1);
         aio_timer_cancel(timer);
@@ -103,5 +105,6 @@ bool aio_timers_run(AioContext *ctx)
         progress = true;
         timer->fn(timer);
     }
+    ctx->timers_floor_ns = outer_floor_ns;
     return progress;
 }

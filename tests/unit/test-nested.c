@@ -429,6 +429,32 @@ static void test_timers(void)
     aio_context_free(ctx);
 }
 
+static void alarm_in_the_past(AioTimer *timer)
+{
+    Alarm *alarm_ = aio_container_of(timer, Alarm, timer);
+    alarm_->calls++;
+    aio_timer_arm(timer, 0);
+}
+
+/* A timer that is always late takes its turn with the others. */
+static void test_timer_in_the_past(void)
+{
+    AioContext *ctx = test_context_new();
+    Alarm late = {.calls = 0}, other = {.calls = 0};
+
+    aio_timer_init(&late.timer, ctx, alarm_in_the_past);
+    aio_timer_arm(&late.timer, 0);
+    aio_timer_init(&other.timer, ctx, alarm_ring);
+    for (unsigned i = 1; i <= 5; i++) {
+        aio_timer_arm(&other.timer, aio_clock_ns());
+        g_assert_true(aio_context_poll(ctx, true));
+        g_assert_cmpuint(late.calls, ==, i);
+        g_assert_cmpuint(other.calls, ==, i);
+    }
+    aio_timer_cancel(&late.timer);
+    aio_context_free(ctx);
+}
+
 /* --- completions --- */
 
 typedef struct Transfer {
@@ -605,6 +631,7 @@ int main(int argc, char **argv)
     g_test_add_func("/nested/B40-slice", test_bh_slice);
     g_test_add_func("/nested/B39-deleted-inside", test_bh_deleted_inside);
     g_test_add_func("/nested/timers", test_timers);
+    g_test_add_func("/nested/timer-in-the-past", test_timer_in_the_past);
     g_test_add_func("/nested/A15-io", test_io_completions);
     g_test_add_func("/nested/C9-cqe-handlers", test_cqe_handlers);
     g_test_add_func("/nested/C10-reuse-own-handler", test_cqe_reuse);
