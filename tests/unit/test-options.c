@@ -8,6 +8,7 @@
 #include "tools/sluicefs/completion.h"
 #include "tools/sluicefs/help.h"
 #include "tools/sluicefs/options.h"
+#include "tools/sluicefs/serve.h"
 
 #define SERVE (OPTION_GROUPS_SERVE | OPTION_GROUP_DIRECTORY)
 
@@ -178,6 +179,21 @@ static void test_context(void)
     g_assert_cmpstr(g_ptr_array_index(options->mount_extra, 0), ==, "context=a:b:c0,c1");
 }
 
+/* What libfuse is told: each flag once, the later word won, commas escaped. */
+static void test_mount_options(void)
+{
+    g_autoptr(Options) plain = parse("-o default_permissions=no");
+    g_autoptr(Options) options =
+        parse("-o rw,suid,nodev,sync,async,noatime,ro,allow_other,context=\"a,b\\\\c\"");
+    g_autofree char *none = serve_mount_options(plain);
+    g_autofree char *list = serve_mount_options(options);
+
+    g_assert_cmpstr(none, ==, "");
+    g_assert_cmpstr(list, ==,
+                    "ro,suid,nodev,async,noatime,allow_other,default_permissions,"
+                    "context=a\\,b\\\\c");
+}
+
 static void test_unknown(void)
 {
     refuse(SERVE, "--thraeds=2", "unknown option '--thraeds' (did you mean '--threads'?)");
@@ -292,6 +308,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/mount-words", test_mount_words);
     g_test_add_func("/options/mount-words-order", test_mount_words_order);
     g_test_add_func("/options/context", test_context);
+    g_test_add_func("/options/mount-options", test_mount_options);
     g_test_add_func("/options/unknown", test_unknown);
     g_test_add_func("/options/sloppy", test_sloppy);
     g_test_add_func("/options/bad-values", test_bad_values);

@@ -15,7 +15,6 @@ typedef enum ExitStatus {
     EXIT_SYSTEM = 2,       /**< system error: memory, fork, connection aborted */
     EXIT_BUG = 4,          /**< internal error */
     EXIT_INTERRUPT = 8,    /**< interrupted by the user */
-    EXIT_MTAB = 16,        /**< the run-time entry or pid file cannot be written */
     EXIT_FAILED = 32,      /**< mount, unmount or check failed */
     EXIT_SOME_FAILED = 64, /**< some of several succeeded */
 } ExitStatus;

@@ -28,6 +28,19 @@
 
 #include "tools/sluicefs/command.h"
 
+void daemonize_open_standard(void)
+{
+    int fd;
+
+    /* The lowest free number is taken; beyond 2, all three are there. */
+    do {
+        fd = open("/dev/null", O_RDWR | O_NOCTTY);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 static bool is_kept(int fd, const int *keep, size_t n_keep)
 {
     for (size_t i = 0; i < n_keep; i++) {
@@ -176,9 +189,9 @@ bool daemonize_start(int *ready_fd, GError **error)
     return true;
 }
 
-void daemonize_ready(int ready_fd)
+void daemonize_ready(int ready_fd, bool keep_stderr)
 {
-    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int null_fd = keep_stderr ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
     ssize_t written;
 
     if (null_fd >= 0) {

@@ -8,6 +8,9 @@
 
 #include <glib.h>
 
+/** Open standard input, output and error on /dev/null where they are closed. */
+void daemonize_open_standard(void);
+
 /**
  * Close every descriptor from 3 upwards that is not in @keep: what a shell
  * left open (an flock'ed file, a pipe somebody waits on) must not live as
@@ -28,8 +31,8 @@ void daemonize_close_inherited(const int *keep, size_t n_keep);
  */
 bool daemonize_start(int *ready_fd, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/** Let the parent exit with 0 and let go of standard error. */
-void daemonize_ready(int ready_fd);
+/** Let the parent exit with 0. Unless @keep_stderr, let go of standard error. */
+void daemonize_ready(int ready_fd, bool keep_stderr);
 
 /**
  * Tell the service manager behind $NOTIFY_SOCKET the @state, such as

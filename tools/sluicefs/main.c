@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tools/sluicefs/command.h"
+#include "tools/sluicefs/daemonize.h"
 #include "tools/sluicefs/help.h"
 #include "tools/sluicefs/mount-helper.h"
 
@@ -38,6 +39,7 @@ int main(int argc, char **argv)
     const char *name = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";
     const Command *command;
 
+    daemonize_open_standard();
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C");
     if (g_str_has_prefix(name, "mount.")) {

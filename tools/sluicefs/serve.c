@@ -177,7 +177,7 @@ static void serve_ready(FsSession *session, void *opaque)
     }
     serve_notify_ready(serve);
     if (serve->parent_fd >= 0) {
-        daemonize_ready(serve->parent_fd);
+        daemonize_ready(serve->parent_fd, g_strcmp0(serve->options->log, "stderr") == 0);
         serve->parent_fd = -1;
     }
     if (serve->run != NULL && serve->stop_signals == 0 &&
