@@ -38,6 +38,10 @@ assert_eq "$(cat "$MNT/file")" served
 assert_eq "$(findmnt -n -o SOURCE "$MNT")" 'a b,c'
 "$SLUICEFS" umount "$MNT" --timeout=10
 
+(cd "$CASE_DIR" && "$SLUICEFS" src mnt)
+assert_eq "$(cat "$MNT/file")" served
+"$SLUICEFS" umount "$MNT" --timeout=10
+
 expect_fail "did you mean 'umount'" "$SLUICEFS" umuont "$MNT"
 expect_fail "did you mean 'threads'" "$SLUICEFS" "$SRC" "$MNT" -o thread=2
 expect_fail 'not a mount point' "$SLUICEFS" "$SRC" "$MNT" -o remount,ro

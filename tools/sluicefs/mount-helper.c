@@ -147,9 +147,12 @@ bool mount_helper_is_short_form(int argc, char *const *argv)
             words++;
         }
     }
-    return argc >= 2 && words >= 2 &&
-           (strchr(argv[0], '/') != NULL || g_str_has_prefix(argv[0], "source:") ||
-            argv[0][0] == '-' || list);
+    if (words < 2) {
+        return false;
+    }
+    /* What cannot be a mistyped command. */
+    return list || argv[0][0] == '-' || strchr(argv[0], '/') != NULL ||
+           g_str_has_prefix(argv[0], "source:") || access(argv[0], F_OK) == 0;
 }
 
 int mount_helper_short_form(int argc, char *const *argv)

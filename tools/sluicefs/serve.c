@@ -180,8 +180,13 @@ static void serve_ready(FsSession *session, void *opaque)
         daemonize_ready(serve->parent_fd, g_strcmp0(serve->options->log, "stderr") == 0);
         serve->parent_fd = -1;
     }
-    if (serve->run != NULL && serve->stop_signals == 0 &&
-        !run_command_start(serve->run, serve->mountpoint, serve_command_ended, serve, &error)) {
+    if (serve->run == NULL) {
+        return;
+    }
+    if (serve->stop_signals > 0) {
+        serve->status |= EXIT_INTERRUPT; /* before the command could begin */
+    } else if (!run_command_start(serve->run, serve->mountpoint, serve_command_ended, serve,
+                                  &error)) {
         report(&serve->status, EXIT_SYSTEM, error);
         serve_stop(serve);
     }

@@ -204,6 +204,9 @@ static bool umount_one(const Options *options, const char *path, GError **error)
     if (find_error != NULL) {
         fprintf(stderr, "sluicefs: '%s': not waiting for its daemon: %s\n", path,
                 find_error->message);
+    } else if (daemon_fd < 0) {
+        fprintf(stderr, "sluicefs: '%s': no daemon to wait for: it is dead or unknown here\n",
+                path);
     }
 
     ok = true;
