@@ -18,6 +18,9 @@
 /** Empty requests that a worker keeps; a burst beyond costs an allocation. */
 #define KEPT_REQUESTS 256
 
+/** After so many nanoseconds without a request a worker gives memory back. */
+#define IDLE_NS (INT64_C(1000) * 1000 * 1000)
+
 /** fs_worker_drain() names what it waits for once in so many nanoseconds. */
 #define DRAIN_REPORT_NS (INT64_C(5) * 1000 * 1000 * 1000)
 
@@ -129,6 +132,30 @@ static void set_wants_returns(FsWorker *worker)
     aio_bh_schedule(worker->returns_bh);
 }
 
+/* --- idleness ------------------------------------------------------------- */
+
+static void arm_idle_timer(FsWorker *worker)
+{
+    worker->idle_received = atomic_load_explicit(&worker->received, memory_order_relaxed);
+    aio_timer_arm_after(&worker->idle_timer, IDLE_NS);
+}
+
+/** Once a second while requests come, and a last time after them. */
+static void idle_timer_fired(AioTimer *timer)
+{
+    FsWorker *worker = aio_container_of(timer, FsWorker, idle_timer);
+    const uint64_t received = atomic_load_explicit(&worker->received, memory_order_relaxed);
+    const bool idle = received == worker->idle_received;
+
+    collect_returned(worker);
+    if (idle) {
+        worker->transport->ops->idle(worker->transport);
+    }
+    if (!worker->closed && (!idle || worker->live_count > 0)) {
+        arm_idle_timer(worker);
+    }
+}
+
 /* --- requests coming in ------------------------------------------------ */
 
 static FsRequest *worker_take(void *opaque)
@@ -235,6 +262,10 @@ static void worker_received(FsRequest *request, void *opaque)
     atomic_store_explicit(&request->state, answer ? FS_REQUEST_PENDING : FS_REQUEST_SILENT,
                           memory_order_relaxed);
 
+    if (!worker->closed && !aio_timer_is_armed(&worker->idle_timer)) {
+        arm_idle_timer(worker);
+    }
+
     if (!fs_check_request(in, request->length)) {
         g_warning("request %" G_GUINT64_FORMAT " (opcode %u) of %zu bytes is malformed",
                   (guint64)request->unique, request->opcode, request->length);
@@ -295,6 +326,7 @@ static void worker_closed(int error, void *opaque)
 
     assert(!worker->closed);
     worker->closed = true;
+    aio_timer_cancel(&worker->idle_timer);
     set_wants_returns(worker);
     collect_returned(worker);
     interrupt_all(worker);
@@ -362,6 +394,7 @@ static void open_on_thread(void *opaque)
         .opaque = worker,
     };
 
+    aio_timer_init(&worker->idle_timer, worker->ctx, idle_timer_fired);
     worker->returns_bh = aio_bh_new(worker->ctx, returns_bh, worker);
     worker->transport = fs_device_new(&params, open->error);
 }

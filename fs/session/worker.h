@@ -33,6 +33,8 @@ struct FsWorker {
     FsTransport *transport; /* constant after open; reply and send from any thread */
     AioBh *returns_bh;
     AioTimer drain_timer;
+    AioTimer idle_timer;
+    uint64_t idle_received; /* requests when idle_timer was armed */
 
     FsRequest *free;
     unsigned free_count;

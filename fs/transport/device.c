@@ -260,6 +260,11 @@ static void device_recycle(FsTransport *transport, FsRequest *request)
     request->data = NULL;
 }
 
+static void device_idle(FsTransport *transport)
+{
+    aio_buffer_pool_trim(device_of(transport)->buffers);
+}
+
 /* --- answering ------------------------------------------------------------ */
 
 static int write_message(FsDevice *device, const struct iovec *iov, int count)
@@ -433,6 +438,7 @@ static const FsTransportOps device_ops = {
     .stop = device_stop,
     .resume = device_resume,
     .recycle = device_recycle,
+    .idle = device_idle,
     .free = device_free,
     .reply = device_reply,
     .send = device_send,

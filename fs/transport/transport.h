@@ -46,6 +46,8 @@ struct FsTransportOps {
     void (*resume)(FsTransport *transport);
     /** Take back the buffer of a request that nobody uses. On the worker's thread. */
     void (*recycle)(FsTransport *transport, FsRequest *request);
+    /** Nothing has come for a while: give memory back. On the worker's thread. */
+    void (*idle)(FsTransport *transport);
     /** Release everything. On the worker's thread, nothing in flight. */
     void (*free)(FsTransport *transport);
     /**

@@ -237,7 +237,37 @@ static int client_tmpfile(char **args)
     return fstat(fd, &attr) == 0 && attr.st_mode == (S_IFREG | 0640) ? 0 : 255;
 }
 
+/* FILE: sixteen threads read 1 MiB at a time, a few times. */
+static void *big_read_thread(void *opaque)
+{
+    char *buf = malloc(1048576);
+    int fd = open(opaque, O_RDONLY);
+
+    for (unsigned i = 0; i < 20; i++) {
+        if (pread(fd, buf, 1048576, 0) != 1048576) {
+            abort();
+        }
+    }
+    close(fd);
+    free(buf);
+    return NULL;
+}
+
+static int client_big_reads(char **args)
+{
+    pthread_t threads[16];
+
+    for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
+        pthread_create(&threads[i], NULL, big_read_thread, args[0]);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
+        pthread_join(threads[i], NULL);
+    }
+    return 0;
+}
+
 static const TestClient clients[] = {
+    {"big-reads", client_big_reads},
     {"hold", client_hold},
     {"interrupted-read", client_interrupted_read},
     {"list", client_list},
@@ -770,6 +800,42 @@ static void test_cpu_set(void)
     test_mount_down(&mount);
 }
 
+static size_t resident_bytes(void)
+{
+    g_autofree char *text = NULL;
+    unsigned long size, resident;
+
+    g_assert_true(g_file_get_contents("/proc/self/statm", &text, NULL, NULL));
+    g_assert_cmpint(sscanf(text, "%lu %lu", &size, &resident), ==, 2);
+    return resident * (size_t)getpagesize();
+}
+
+static gboolean set_flag(gpointer opaque)
+{
+    bool *flag = opaque;
+    *flag = true;
+    return G_SOURCE_REMOVE;
+}
+
+/* Large requests pin no memory once they have stopped. */
+static void test_idle_memory(void)
+{
+    TestMount mount;
+    bool waited = false;
+
+#if defined(__SANITIZE_THREAD__)
+    g_test_skip("the sanitizer's own memory grows with what is touched");
+    return;
+#endif
+    null_up(&mount, 1);
+    const size_t before = resident_bytes();
+    g_assert_cmpint(run_on(&mount, "big-reads", "helper"), ==, 0);
+    g_timeout_add(2500, set_flag, &waited);
+    test_mount_until(waited);
+    g_assert_cmpuint(resident_bytes(), <, before + 6 * 1024 * 1024);
+    test_mount_down(&mount);
+}
+
 /* Many clients at once: requests and answers share system calls; none is lost. */
 static void test_bursts(void)
 {
@@ -824,6 +890,7 @@ int main(int argc, char **argv)
     g_test_add_func("/session/init-result", test_init_result);
     g_test_add_func("/session/small-max-write", test_small_max_write);
     g_test_add_func("/session/D2-D12-more-requests-than-slots", test_more_requests_than_slots);
+    g_test_add_func("/session/idle-memory", test_idle_memory);
     g_test_add_func("/session/tmpfile", test_tmpfile);
     g_test_add_func("/session/set-id-bits", test_set_id_bits);
     g_test_add_data_func("/session/interrupt/1-worker", THREADS(1), test_interrupt);
