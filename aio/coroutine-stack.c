@@ -29,8 +29,7 @@
 #define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
 #endif
 
-#define GUARD_SIZE  (64 * 1024)
-#define MAPPED_SIZE (GUARD_SIZE + AIO_COROUTINE_STACK_SIZE)
+#define MAPPED_SIZE (AIO_CO_STACK_GUARD_SIZE + AIO_COROUTINE_STACK_SIZE)
 
 typedef struct StackPool {
     unsigned count;
@@ -39,7 +38,7 @@ typedef struct StackPool {
 
 static void stack_unmap(void *stack)
 {
-    munmap((char *)stack - GUARD_SIZE, MAPPED_SIZE);
+    munmap((char *)stack - AIO_CO_STACK_GUARD_SIZE, MAPPED_SIZE);
 }
 
 /* Runs in the exiting thread. */
@@ -71,14 +70,14 @@ static void *stack_map(void)
     if (mapping == MAP_FAILED) {
         return NULL;
     }
-    if (madvise(mapping, GUARD_SIZE, MADV_GUARD_INSTALL) < 0 &&
-        mprotect(mapping, GUARD_SIZE, PROT_NONE) < 0) {
+    if (madvise(mapping, AIO_CO_STACK_GUARD_SIZE, MADV_GUARD_INSTALL) < 0 &&
+        mprotect(mapping, AIO_CO_STACK_GUARD_SIZE, PROT_NONE) < 0) {
         int saved_errno = errno;
         munmap(mapping, MAPPED_SIZE);
         errno = saved_errno;
         return NULL;
     }
-    return mapping + GUARD_SIZE;
+    return mapping + AIO_CO_STACK_GUARD_SIZE;
 }
 
 void *aio_co_stack_get(void)

@@ -9,6 +9,8 @@
 
 /** Stacks kept by one thread; more are unmapped. */
 #define AIO_CO_STACKS_POOLED_MAX 64
+/** Bytes below a stack that must not be touched. */
+#define AIO_CO_STACK_GUARD_SIZE (64 * 1024)
 
 /**
  * The lowest usable byte of a stack, page aligned; NULL with errno set when

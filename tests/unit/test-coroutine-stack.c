@@ -125,46 +125,81 @@ static __attribute__((noinline)) unsigned overflow(volatile char *above, unsigne
     return depth > 0 ? overflow(frame, depth - 1) + (unsigned char)frame[0] : 0;
 }
 
+/* The lowest usable byte of the running coroutine's stack. */
+static char *running_stack(void)
+{
+    uintptr_t page = (uintptr_t)getpagesize();
+    uintptr_t top = ((uintptr_t)aio_co_self() + page - 1) & ~(page - 1);
+    return (char *)top - AIO_COROUTINE_STACK_SIZE;
+}
+
+static char *guarded_stack;
+
+/* On the alternate stack. */
+static void overflow_caught(int signal_number, siginfo_t *info, void *context)
+{
+    char *address = info->si_addr;
+    if (address >= guarded_stack || address < guarded_stack - AIO_CO_STACK_GUARD_SIZE) {
+        _exit(2); /* it went on, into memory of others */
+    }
+    signal(SIGSEGV, SIG_DFL); /* again, and for good */
+}
+
+/* Also replaces the handler of a sanitizer, which would turn the signal into an exit. */
 static void overflow_main(void *opaque)
 {
+    static char alternate[64 * 1024];
+    stack_t stack = {.ss_sp = alternate, .ss_size = sizeof(alternate)};
+    struct sigaction action = {.sa_sigaction = overflow_caught,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK};
     volatile char byte = 0;
-    /* The handlers of a sanitizer would turn the signal into an exit. */
-    signal(SIGSEGV, SIG_DFL);
-    signal(SIGBUS, SIG_DFL);
+
+    guarded_stack = running_stack();
+    sigaltstack(&stack, NULL);
+    sigaction(SIGSEGV, &action, NULL);
     overflow(&byte, AIO_COROUTINE_STACK_SIZE);
 }
 
+/* In a thread of its own, whose pool is empty: the stack is a new one. */
+static void *overflow_thread(void *opaque)
+{
+    run_coroutine(overflow_main, NULL);
+    return NULL;
+}
+
 /* g_test_trap_subprocess() does not tell which signal ended the child. */
-static int signal_of_subprocess(AioCoroutineFn *fn)
+static int signal_of_overflow(bool locks_memory)
 {
     pid_t pid = fork();
     g_assert_cmpint(pid, >=, 0);
     if (pid == 0) {
         struct rlimit no_core = {0, 0};
+        pthread_attr_t attr;
+        pthread_t thread;
+
         setrlimit(RLIMIT_CORE, &no_core);
-        run_coroutine(fn, NULL);
+        pthread_attr_init(&attr);
+        pthread_attr_setstacksize(&attr, 256 * 1024);
+        if (locks_memory && mlockall(MCL_FUTURE) < 0) {
+            _exit(3);
+        }
+        if (pthread_create(&thread, &attr, overflow_thread, NULL) != 0) {
+            _exit(4);
+        }
+        pthread_join(thread, NULL);
         _exit(0);
     }
     int status;
     g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
-    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
 }
 
 static void test_guard(void)
 {
-    g_assert_cmpint(signal_of_subprocess(overflow_main), ==, SIGSEGV);
+    g_assert_cmpint(signal_of_overflow(false), ==, SIGSEGV);
 }
 
-static void locked_overflow_main(void *opaque)
-{
-    AioCoroutine *co;
-    mlockall(MCL_FUTURE);             /* the guard is then made by mprotect() */
-    void *stack = aio_co_stack_get(); /* the pool is empty: the only one is in use */
-    co = new_coroutine(overflow_main, NULL);
-    aio_co_enter(co);
-    aio_co_stack_put(stack);
-}
-
+/* Locked memory cannot have guard marks: the guard is made by mprotect(). */
 static void test_guard_locked_memory(void)
 {
     if (mlockall(MCL_FUTURE) < 0) {
@@ -172,7 +207,7 @@ static void test_guard_locked_memory(void)
         return;
     }
     munlockall();
-    g_assert_cmpint(signal_of_subprocess(locked_overflow_main), ==, SIGSEGV);
+    g_assert_cmpint(signal_of_overflow(true), ==, SIGSEGV);
 }
 
 static __attribute__((noinline)) unsigned use_stack(size_t bytes)

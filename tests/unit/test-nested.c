@@ -173,6 +173,41 @@ static void test_remove_in_nested(void)
     aio_context_free(ctx);
 }
 
+typedef struct Both {
+    AioContext *ctx;
+    int fd;
+    unsigned reads;
+} Both;
+
+static void both_read(void *opaque)
+{
+    Both *both = opaque;
+    both->reads++;
+    aio_set_fd_handler(both->ctx, both->fd, NULL, NULL);
+    for (unsigned i = 0; i < 5; i++) {
+        aio_context_poll(both->ctx, false); /* must not free the node that is dispatched */
+    }
+}
+
+static void both_write(void *opaque)
+{
+    g_assert_not_reached();
+}
+
+/* Readable and writable; the first callback removes the handler and nests. */
+static void test_remove_before_write(void)
+{
+    static const AioFdOps ops = {.read = both_read, .write = both_write};
+    AioContext *ctx = test_context_new();
+    Both both = {.ctx = ctx, .fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC)};
+
+    aio_set_fd_handler(ctx, both.fd, &ops, &both);
+    test_poll_until(ctx, both.reads == 1);
+    assert_idle(ctx);
+    close(both.fd);
+    aio_context_free(ctx);
+}
+
 static void replace_action(Event *event)
 {
     aio_set_fd_handler(event->ctx, event->fd, &event_ops, event);
@@ -625,6 +660,7 @@ int main(int argc, char **argv)
 
     g_test_add_func("/nested/B11-parents-ready", test_parents_ready);
     g_test_add_func("/nested/B7-remove-at-depth-two", test_remove_in_nested);
+    g_test_add_func("/nested/B7-remove-before-write", test_remove_before_write);
     g_test_add_func("/nested/B2-replace", test_replace_in_nested);
     g_test_add_func("/nested/B7-deep", test_deep);
     g_test_add_func("/nested/B11-poll-ready", test_nested_poll_ready);
