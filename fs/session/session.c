@@ -176,7 +176,8 @@ static bool resolve_mountpoint(FsSession *session, GError **error)
     char *path = realpath(given, NULL);
 
     if (path == NULL) {
-        g_set_error(error, AIO_ERROR, errno, "cannot mount on '%s': %s", given, g_strerror(errno));
+        g_set_error(error, AIO_ERROR, errno, "cannot mount on '%s': %s%s", given, g_strerror(errno),
+                    errno == ENOTCONN ? " (a dead mount is there: umount -l it first)" : "");
         return false;
     }
     session->mountpoint = g_strdup(path);

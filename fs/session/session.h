@@ -39,7 +39,7 @@ typedef struct FsSessionParams {
     /**
      * The mount is gone and every worker has stopped taking requests. Main
      * thread. @error: 0 for an unmount or a requested stop, else errno
-     * (ECONNABORTED: the connection was aborted).
+     * (ECONNABORTED: the connection was aborted). May free the session.
      */
     void (*ended)(FsSession *session, int error, void *opaque);
     void *opaque;

@@ -666,6 +666,39 @@ static void test_every_phase(void)
     test_mount_free(&mount);
 }
 
+static void stop_when_ready(FsSession *session, void *opaque)
+{
+    fs_session_stop(session);
+}
+
+static void free_when_ended(FsSession *session, int error, void *opaque)
+{
+    bool *ended = opaque;
+    g_assert_cmpint(error, ==, 0);
+    fs_session_free(session);
+    *ended = true;
+}
+
+/* The events may act on the session; ended may free it. */
+static void test_calls_from_events(void)
+{
+    FsSessionParams params;
+    GError *error = NULL;
+    bool ended = false;
+    g_autofree char *dir = g_dir_make_tmp(NULL, &error);
+
+    null_params(&params, 2);
+    params.mountpoint = dir;
+    params.ready = stop_when_ready;
+    params.ended = free_when_ended;
+    params.opaque = &ended;
+    FsSession *session = fs_session_new(&params, &error);
+    g_assert_true(fs_session_mount(session, &error));
+    g_assert_true(fs_session_start(session, &error));
+    test_mount_until(ended);
+    g_assert_cmpint(rmdir(dir), ==, 0);
+}
+
 /* Freed under load: clients get errors, nobody hangs. */
 static void test_free_under_load(void)
 {
@@ -910,6 +943,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/session/abort-call/4-workers", THREADS(4), test_abort_call);
     g_test_add_func("/session/abort-interrupts-helpers", test_abort_interrupts_helpers);
     g_test_add_func("/session/D10-stop-in-every-phase", test_every_phase);
+    g_test_add_func("/session/calls-from-events", test_calls_from_events);
     g_test_add_func("/session/free-under-load", test_free_under_load);
     g_test_add_func("/session/D3-errors", test_errors);
     g_test_add_func("/session/D5-failed-start", test_failed_start);
