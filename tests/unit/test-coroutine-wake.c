@@ -289,15 +289,20 @@ static void test_late_wake(void)
         LateWake late = {.co = NULL};
         pthread_t thread;
         unsigned pooled = aio_co_pooled_stacks();
-        unsigned turned = 0;
+        unsigned turned = 0, started = 0;
 
         late.co = new_coroutine(late_wake_main, &late.phase);
         g_assert_cmpint(pthread_create(&thread, NULL, late_wake_thread, &late), ==, 0);
         aio_co_enter(late.co); /* ends with the wake pending */
         pthread_join(thread, NULL);
+        /* Made now, it must not have the memory that the wake refers to. */
+        AioCoroutine *other = new_coroutine(count_bh, &started);
         aio_bh_call_once(ctx, count_bh, &turned);
         test_poll_until(ctx, turned == 1);
-        g_assert_cmpuint(aio_co_pooled_stacks(), ==, MAX(pooled, 1));
+        g_assert_cmpuint(started, ==, 0);
+        aio_co_enter(other);
+        g_assert_cmpuint(started, ==, 1);
+        g_assert_cmpuint(aio_co_pooled_stacks(), ==, MAX(pooled, 2));
     }
     aio_context_free(ctx);
 }
