@@ -481,6 +481,26 @@ static void test_interrupt(gconstpointer threads)
     g_assert_cmpint(mount.error, ==, 0);
 }
 
+/* Clients killed in the middle of their requests leave nothing in flight. */
+static void test_killed_clients(gconstpointer threads)
+{
+    TestMount mount;
+    FsSessionStats stats;
+
+    null_up(&mount, GPOINTER_TO_UINT(threads));
+    for (unsigned i = 0; i < 12; i++) {
+        TestProcess *load = start_on(&mount, "load", null_files[i % G_N_ELEMENTS(null_files)]);
+        test_client_wait_started(load);
+        g_usleep(1000 * (i % 5));
+        g_assert_cmpint(kill(load->pid, SIGKILL), ==, 0);
+        g_assert_cmpint(test_client_join(load), ==, 128 + SIGKILL);
+    }
+    poll_until((fs_session_get_stats(mount.session, &stats), stats.in_flight) == 0);
+    g_assert_cmpint(run_on(&mount, "read", "direct"), ==, 0);
+    test_mount_down(&mount);
+    g_assert_cmpint(mount.error, ==, 0);
+}
+
 /* --- ending -------------------------------------------------------------------------- */
 
 static void test_unmount_from_outside(gconstpointer client)
@@ -928,6 +948,8 @@ int main(int argc, char **argv)
     g_test_add_func("/session/set-id-bits", test_set_id_bits);
     g_test_add_data_func("/session/interrupt/1-worker", THREADS(1), test_interrupt);
     g_test_add_data_func("/session/interrupt/4-workers", THREADS(4), test_interrupt);
+    g_test_add_data_func("/session/killed-clients/1-worker", THREADS(1), test_killed_clients);
+    g_test_add_data_func("/session/killed-clients/4-workers", THREADS(4), test_killed_clients);
     g_test_add_data_func("/session/unmount-from-outside", "unmount", test_unmount_from_outside);
     g_test_add_data_func("/session/unmount-from-outside-lazily", "unmount-lazily",
                          test_unmount_from_outside);
