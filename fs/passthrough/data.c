@@ -21,6 +21,9 @@
 typedef struct DataState {
     FsHandle *handle; /* referenced */
     size_t before;    /* bytes done inline before the ring took over */
+    off_t offset;     /* WRITE: of all of it; negative: at the end of the file */
+    size_t written;   /* WRITE: bytes, while a helper invalidates */
+    bool by_client;   /* WRITE: not a page of the kernel's cache */
 } DataState;
 
 static_assert(sizeof(DataState) <= FS_REQUEST_SCRATCH, "fits into a request's scratch room");
@@ -217,6 +220,49 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 
 /* --- WRITE --- */
 
+/*
+ * Have the kernel drop older pages of what was written. It drops those of the
+ * range before a direct write only; others may have read in the old data meanwhile, and
+ * those have to go before the writer hears of its success. This may wait for pages that a
+ * READ is filling, so it is not done on a worker.
+ *
+ * Without users of the page cache all pages go, and direct writes come without
+ * this again. The flag is cleared before the users are counted; one who opens raises
+ * it after being counted: it cannot get lost.
+ */
+static void invalidate_on_helper(FsRequest *request, void *opaque)
+{
+    DataState state = *data_state(request);
+    FsInode *inode = state.handle->inode;
+    off_t offset = MAX(state.offset, 0);
+    off_t length = state.offset < 0 ? 0 : (off_t)state.written;
+    atomic_store(&inode->may_have_pages, false);
+    if (atomic_load(&inode->cached_handles) > 0) {
+        atomic_store(&inode->may_have_pages, true);
+    } else {
+        offset = length = 0;
+    }
+    fuse_lowlevel_notify_inval_inode(fs_session_fuse(fs_request_session(request)),
+                                     fs_inode_id(inode), offset, length);
+    fs_request_reply_write(request, state.written);
+    fs_handle_put(state.handle);
+}
+
+/* Answer a WRITE of a client, or of the kernel's page cache; drops the reference on @handle. */
+static void reply_written(FsRequest *request, FsHandle *handle, off_t offset, size_t written,
+                          bool by_client)
+{
+    if (by_client && !atomic_load_explicit(&handle->cached, memory_order_relaxed) &&
+        atomic_load(&handle->inode->may_have_pages)) {
+        *data_state(request) = (DataState){.handle = handle, .offset = offset, .written = written};
+        fs_request_offload(request, fs_session_pool(fs_request_session(request)),
+                           invalidate_on_helper, NULL);
+        return;
+    }
+    fs_request_reply_write(request, written);
+    fs_handle_put(handle);
+}
+
 static void write_done(AioIo *io)
 {
     FsRequest *request = fs_request_from_io(io);
@@ -224,16 +270,17 @@ static void write_done(AioIo *io)
     size_t written = state.before + io->transferred;
     if (io->result < 0 && written == 0) {
         fs_request_reply_error(request, -io->result);
+        fs_handle_put(state.handle);
     } else {
-        fs_request_reply_write(request, written);
+        reply_written(request, state.handle, state.offset, written, state.by_client);
     }
-    fs_handle_put(state.handle);
 }
 
 typedef struct WriteCall {
     const char *data;
     size_t size;
     off_t offset;
+    bool by_client;
     bool append; /* at the end of the file, wherever that is now */
 } WriteCall;
 
@@ -241,7 +288,12 @@ typedef struct WriteCall {
 static void write_on_ring(FsRequest *request, FsHandle *handle, int fd, unsigned alignment,
                           const WriteCall *call, size_t before)
 {
-    *data_state(request) = (DataState){.handle = handle, .before = before};
+    *data_state(request) = (DataState){
+        .handle = handle,
+        .before = before,
+        .offset = call->append ? -1 : call->offset,
+        .by_client = call->by_client,
+    };
     AioIo *io = fs_request_io(request);
     aio_io_init_write(io, fd, call->data + before, call->size - before,
                       call->offset + (off_t)before);
@@ -299,6 +351,7 @@ void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, 
         .data = data,
         .size = size,
         .offset = offset,
+        .by_client = by_client,
         .append = by_client && (fi->flags & O_APPEND) &&
                   !atomic_load_explicit(&pt->writeback, memory_order_relaxed),
     };
@@ -316,7 +369,8 @@ void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, 
             if (result == INLINE_FAILED) {
                 fs_request_reply_error(request, error);
             } else {
-                fs_request_reply_write(request, done);
+                off_t at = call.append ? -1 : offset;
+                reply_written(request, g_steal_pointer(&handle), at, done, by_client);
             }
             return;
         }

@@ -75,19 +75,20 @@ typedef struct OpenCall {
 } OpenCall;
 
 /* How the kernel shall treat the open file. */
-static void choose_caching(FsPassthrough *pt, FsRequest *request, FsInode *inode,
+static void choose_caching(FsPassthrough *pt, FsRequest *request, FsHandle *handle,
                            struct fuse_file_info *fi)
 {
-    fi->direct_io = pt->params.cache == FS_PASSTHROUGH_CACHE_NONE || (fi->flags & O_DIRECT);
-    fi->keep_cache = pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS;
-    if (pt->params.cache == FS_PASSTHROUGH_CACHE_AUTO) {
-        struct stat st;
-        fi->keep_cache = fstat(inode->fd, &st) == 0 && fs_inode_pages_valid(inode, &st);
-    }
+    FsInode *inode = handle->inode;
+    struct stat st;
     fi->noflush = inode->backing->local && pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL;
+    fi->direct_io = pt->params.cache == FS_PASSTHROUGH_CACHE_NONE || (fi->flags & O_DIRECT);
     if (fi->direct_io) {
         fs_request_set_open_flags(request, FOPEN_PARALLEL_DIRECT_WRITES);
+        return;
     }
+    fs_handle_set_cached(handle);
+    fi->keep_cache = pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS ||
+                     (fstat(inode->fd, &st) == 0 && fs_inode_pages_valid(inode, &st));
 }
 
 /* Make a handle of @fd, which is consumed, and answer. */
@@ -106,7 +107,7 @@ static void reply_opened(FsRequest *request, OpenCall *call, int fd, int flags)
     uint64_t id = fs_handle_id(handle);
     uint64_t node = call->entry.ino;
     call->fi.fh = id;
-    choose_caching(pt, request, call->inode, &call->fi);
+    choose_caching(pt, request, handle, &call->fi);
     int sent = call->is_create ? fuse_reply_create(req, &call->entry, &call->fi)
                                : fuse_reply_open(req, &call->fi);
     if (sent == -ENOENT) {

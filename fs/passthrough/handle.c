@@ -48,12 +48,20 @@ FsHandle *fs_handle_new(FsHandleTable *table, FsInode *inode, int fd, int flags,
     handle->flags = flags;
     atomic_store_explicit(&handle->direct_alignment, 0, memory_order_relaxed);
     handle->dir = dir;
+    atomic_store_explicit(&handle->cached, false, memory_order_relaxed);
     atomic_store_explicit(&handle->released, false, memory_order_relaxed);
     atomic_store_explicit(&handle->direct_fd, FS_HANDLE_DIRECT_UNUSED, memory_order_relaxed);
     atomic_store_explicit(&handle->read_skip, 0, memory_order_relaxed);
     atomic_store_explicit(&handle->read_miss, 0, memory_order_relaxed);
     fs_slot_publish(&handle->slot);
     return handle;
+}
+
+void fs_handle_set_cached(FsHandle *handle)
+{
+    atomic_store_explicit(&handle->cached, true, memory_order_relaxed);
+    atomic_fetch_add(&handle->inode->cached_handles, 1);
+    atomic_store(&handle->inode->may_have_pages, true);
 }
 
 FsHandle *fs_handle_get(FsHandleTable *table, uint64_t id)
@@ -72,6 +80,9 @@ void fs_handle_put(FsHandle *handle)
         return;
     }
     close_descriptors(handle);
+    if (atomic_load_explicit(&handle->cached, memory_order_relaxed)) {
+        atomic_fetch_sub(&handle->inode->cached_handles, 1);
+    }
     fs_inode_put(handle->inode);
     handle->inode = NULL;
     handle->dir = NULL;

@@ -23,6 +23,7 @@ typedef struct FsHandle {
     FsInode *inode; /**< referenced */
     int fd;
     int flags;                         /**< open(2) flags of fd */
+    _Atomic bool cached;               /**< counted in the inode's cached_handles */
     _Atomic bool released;             /**< the client's reference has been dropped */
     _Atomic int direct_fd;             /**< the same file with O_DIRECT */
     _Atomic unsigned direct_alignment; /**< bytes; valid once direct_fd is a descriptor */
@@ -42,6 +43,9 @@ void fs_handles_fini(FsHandleTable *table);
  * dropped by fs_handle_release(). NULL (all closed): memory is short. Any thread.
  */
 FsHandle *fs_handle_new(FsHandleTable *table, FsInode *inode, int fd, int flags, FsDirStream *dir);
+
+/** The client's file goes through the page cache. Before the client knows the handle. */
+void fs_handle_set_cached(FsHandle *handle);
 
 /** Take a reference on an open handle, or NULL. Any thread. */
 FsHandle *fs_handle_get(FsHandleTable *table, uint64_t id);

@@ -30,10 +30,12 @@ typedef struct FsInodeKey {
 typedef struct FsInode {
     FsSlot slot;
     FsInodeTable *table;
-    int fd;             /**< O_PATH */
-    mode_t type;        /**< S_IFMT bits */
-    FsInodeKey key;     /**< unchanged from publication to release */
-    FsBacking *backing; /**< the file system it is on; not owned */
+    int fd;                          /**< O_PATH */
+    mode_t type;                     /**< S_IFMT bits */
+    FsInodeKey key;                  /**< unchanged from publication to release */
+    FsBacking *backing;              /**< the file system it is on; not owned */
+    _Atomic unsigned cached_handles; /**< open through the kernel's page cache */
+    _Atomic bool may_have_pages;     /**< somebody has or had it open that way */
     /* under the shard's lock */
     uint64_t lookups;
     struct FsInode *next;        /**< in the hash chain */

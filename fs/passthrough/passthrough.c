@@ -20,6 +20,7 @@
 #include "aio/error.h"
 
 #include "fs/passthrough/operations.h"
+#include "fs/session/kernel-abi.h"
 
 #define CACHE_AUTO_SECONDS   1.0
 #define CACHE_ALWAYS_SECONDS 86400.0
@@ -222,6 +223,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 static const FsFilesystem filesystem = {
     .name = "passthrough",
+    /* a node id means nothing once it was forgotten: file handles for NFS cannot be kept */
+    .want_flags = FS_FUSE_NO_EXPORT_SUPPORT,
     .ops =
         {
             .init = op_init,

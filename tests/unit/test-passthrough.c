@@ -693,6 +693,85 @@ static int client_set_id(char **args)
     return 0;
 }
 
+/* --- what a worker must not do itself --- */
+
+static int lease_pipe[2];
+
+/* The kernel wants the lease back: say so, and take some time over it. */
+static void lease_broken(int signal_number)
+{
+    ssize_t ignored = write(lease_pipe[1], "b", 1);
+    (void)ignored;
+}
+
+/*
+ * Another process holds a lease on a file of the source. Opening or truncating it
+ * waits for that process, and nobody else does: the holder itself uses the mount
+ * before it lets go.
+ */
+static int lease_holder(int ready)
+{
+    struct sigaction action = {.sa_handler = lease_broken};
+    struct stat st;
+    char byte;
+    CHECK(sigaction(SIGIO, &action, NULL) == 0 && pipe(lease_pipe) == 0);
+    for (unsigned i = 0; i < 2; i++) {
+        int fd = on_source("file", O_RDONLY);
+        CHECK(fd >= 0);
+        /* not while a writer has it open, and RELEASE comes some time after close */
+        for (unsigned j = 0; fcntl(fd, F_SETLEASE, F_RDLCK) < 0; j++) {
+            CHECK(errno == EAGAIN && j < 1000);
+            g_usleep(5000);
+        }
+        CHECK(write(ready, "r", 1) == 1);
+        while (read(lease_pipe[0], &byte, 1) != 1) {
+        }
+        CHECK(stat("other", &st) == 0 && rename("other", "renamed") == 0);
+        CHECK(rename("renamed", "other") == 0 && close(fd) == 0);
+    }
+    return 0;
+}
+
+static int client_lease(char **args)
+{
+    int ready[2], status;
+    char byte;
+    CHECK(pipe(ready) == 0 && close(on_mount("file", O_CREAT | O_RDWR)) == 0);
+    CHECK(close(on_mount("other", O_CREAT | O_RDWR)) == 0);
+    pid_t holder = fork();
+    if (holder == 0) {
+        _exit(lease_holder(ready[1]));
+    }
+    close(ready[1]);
+    CHECK(read(ready[0], &byte, 1) == 1);
+    CHECK_ERROR(on_mount("file", O_RDWR | O_NONBLOCK), EWOULDBLOCK);
+    int fd = on_mount("file", O_RDWR);
+    CHECK(fd >= 0 && write(fd, "12345", 5) == 5 && close(fd) == 0);
+    CHECK(read(ready[0], &byte, 1) == 1);
+    CHECK(truncate("file", 3) == 0);
+    CHECK(waitpid(holder, &status, 0) == holder && status == 0);
+    CHECK(source_is("file", "123", 3));
+    return 0;
+}
+
+/* Freeing much space is a helper's work. */
+static int client_huge(char **args)
+{
+    enum { HUGE_SIZE = 80 * 1024 * 1024 };
+    static const char *const names[] = {"truncated", "reopened", "unlinked"};
+    struct stat st;
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        int fd = on_mount(names[i], O_CREAT | O_RDWR);
+        CHECK(fd >= 0 && fallocate(fd, 0, 0, HUGE_SIZE) == 0 && close(fd) == 0);
+    }
+    CHECK(truncate("truncated", 10) == 0 && stat("truncated", &st) == 0 && st.st_size == 10);
+    int fd = on_mount("reopened", O_WRONLY | O_TRUNC);
+    CHECK(fd >= 0 && fstat(fd, &st) == 0 && st.st_size == 0 && close(fd) == 0);
+    CHECK(unlink("unlinked") == 0);
+    CHECK_ERROR(stat("unlinked", &st), ENOENT);
+    return 0;
+}
+
 /* --- staying inside --- */
 
 /* What others do in the source meanwhile leads nowhere outside of it. */
@@ -958,9 +1037,11 @@ static int client_descriptors(char **args);
     X(attributes)                                                                                  \
     X(xattr)                                                                                       \
     X(rename)                                                                                      \
-    X(unlinked) X(tmpfile) X(directory) X(data) X(append) X(mmap) X(direct) X(space) X(fsx)        \
-        X(identity) X(set_id) X(inside) X(hammer) X(locks) X(lock_crowd) X(lock_source)            \
-            X(self_below) X(descriptors)
+    X(unlinked)                                                                                    \
+    X(tmpfile)                                                                                     \
+    X(directory) X(data) X(append) X(mmap) X(direct) X(space) X(fsx) X(identity) X(set_id)         \
+        X(inside) X(hammer) X(lease) X(huge) X(locks) X(lock_crowd) X(lock_source) X(self_below)   \
+            X(descriptors)
 
 /* Each client first goes to the directories that its arguments name. */
 #define DEFINE_ENTRY(name)                                                                         \
@@ -1156,6 +1237,17 @@ static int client_descriptors(char **args)
     return 0;
 }
 
+static void test_huge(void)
+{
+    Served served = {0};
+    FsSessionStats stats;
+    serve(&served, &modes[0]);
+    g_assert_cmpint(run_client(&served, "huge", NULL), ==, 0);
+    fs_session_get_stats(served.mount.session, &stats);
+    g_assert_cmpuint(stats.offloaded, ==, 2);
+    serve_end(&served);
+}
+
 static void test_descriptors(void)
 {
     Served served = {0};
@@ -1199,7 +1291,7 @@ int main(int argc, char **argv)
     static const char *const everywhere[] = {
         "names",  "attributes", "xattr",  "rename", "unlinked",   "tmpfile", "directory",
         "data",   "append",     "mmap",   "direct", "space",      "fsx",     "identity",
-        "set_id", "inside",     "hammer", "locks",  "lock_crowd",
+        "set_id", "inside",     "hammer", "locks",  "lock_crowd", "lease",
     };
     test_mount_init(&argc, &argv, clients);
     g_test_add_func("/passthrough/bad-source", test_bad_source);
@@ -1220,5 +1312,6 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/passthrough/mount-point-below-the-source", test_self_below);
     g_test_add_func("/passthrough/descriptors-run-out", test_descriptors);
+    g_test_add_func("/passthrough/huge-files-on-helpers", test_huge);
     return g_test_run();
 }
