@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -1013,6 +1014,26 @@ static int client_lock_source(char **args)
     return 0;
 }
 
+/* Waits for locks that are never released, until the connection goes. */
+static int client_lock_forever(char **args)
+{
+    int fd = on_mount("file", O_CREAT | O_RDWR);
+    CHECK(fd >= 0 && flock(fd, LOCK_EX) == 0 && lock_range(fd, F_WRLCK, 0, 0, false) == 0);
+    for (unsigned i = 0; i < 6; i++) {
+        if (fork() == 0) {
+            int own = on_mount("file", O_RDWR);
+            _exit((i % 2 ? flock(own, LOCK_EX) : lock_range(own, F_WRLCK, 0, 0, true)) == 0);
+        }
+    }
+    g_usleep(200 * 1000);
+    test_client_started();
+    for (unsigned i = 0; i < 6; i++) {
+        int status;
+        CHECK(wait(&status) > 0 && status == 0);
+    }
+    return 0;
+}
+
 /* --- the harness --- */
 
 typedef struct Mode {
@@ -1030,6 +1051,7 @@ static const Mode modes[] = {
 };
 
 static int client_self_below(char **args);
+static int client_submount(char **args);
 static int client_descriptors(char **args);
 
 #define CLIENTS(X)                                                                                 \
@@ -1039,8 +1061,10 @@ static int client_descriptors(char **args);
     X(rename)                                                                                      \
     X(unlinked)                                                                                    \
     X(tmpfile)                                                                                     \
-    X(directory) X(data) X(append) X(mmap) X(direct) X(space) X(fsx) X(identity) X(set_id)         \
-        X(inside) X(hammer) X(lease) X(huge) X(locks) X(lock_crowd) X(lock_source) X(self_below)   \
+    X(directory)                                                                                   \
+    X(data)                                                                                        \
+    X(append) X(mmap) X(direct) X(space) X(fsx) X(identity) X(set_id) X(inside) X(hammer) X(lease) \
+        X(huge) X(locks) X(lock_crowd) X(lock_forever) X(lock_source) X(self_below) X(submount)    \
             X(descriptors)
 
 /* Each client first goes to the directories that its arguments name. */
@@ -1174,7 +1198,52 @@ static int client_self_below(char **args)
         closedir(dir);
     }
     CHECK(seen_self && seen_file);
+
+    /* a file of the mount, bind-mounted onto a file of the source: opening would come back to us */
+    g_autofree char *target = g_build_filename(args[1], "target", NULL);
+    CHECK(close(open(target, O_CREAT | O_RDWR, 0644)) == 0);
+    CHECK(mount("file", target, NULL, MS_BIND, NULL) == 0);
+    int fd = open("target", O_CREAT | O_RDWR, 0644);
+    int error = errno;
+    umount2(target, MNT_DETACH);
+    CHECK(fd < 0 && error == ELOOP);
     return 0;
+}
+
+/* --- other mounts below the source --- */
+
+static int client_submount(char **args)
+{
+    struct stat outside, inside, st;
+    CHECK(close(open("file", O_CREAT | O_RDWR, 0644)) == 0);
+    if (args[2] && strcmp(args[2], "deny") == 0) {
+        CHECK_ERROR(stat("sub", &st), EXDEV);
+        CHECK_ERROR(open("sub/file", O_CREAT | O_RDWR, 0644), EXDEV);
+        return 0;
+    }
+    int fd = open("sub/file", O_CREAT | O_RDWR, 0644);
+    CHECK(fd >= 0 && write(fd, "below", 5) == 5 && close(fd) == 0);
+    CHECK(stat("file", &outside) == 0 && stat("sub/file", &inside) == 0);
+    CHECK(outside.st_dev == inside.st_dev && outside.st_ino != inside.st_ino);
+    CHECK(inside.st_ino >> 48); /* numbers of the two file systems are kept apart */
+    DIR *dir = opendir("sub");
+    CHECK(dir);
+    bool same_number = false;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        same_number |= strcmp(entry->d_name, "file") == 0 && entry->d_ino == inside.st_ino;
+    }
+    CHECK(same_number && closedir(dir) == 0);
+    CHECK_ERROR(rename("sub/file", "moved"), EXDEV);
+    CHECK_ERROR(link("sub/file", "linked"), EXDEV);
+    CHECK_ERROR(rmdir("sub"), EBUSY);
+    g_autofree char *read_only = g_build_filename(args[1], "ro", NULL);
+    CHECK(mkdir(read_only, 0755) == 0 && mount(args[1], read_only, NULL, MS_BIND, NULL) == 0);
+    CHECK(mount(NULL, read_only, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) == 0);
+    /* the same inode through a read-only mount is another one for us */
+    int writable = open("file", O_RDWR), refused = open("ro/file", O_RDWR), error = errno;
+    umount2(read_only, MNT_DETACH);
+    CHECK(writable >= 0 && refused < 0 && error == EROFS);
+    return close(writable);
 }
 
 static void test_self_below(void)
@@ -1197,6 +1266,30 @@ static void test_self_below(void)
     test_mount_start(&served.mount);
     g_assert_cmpint(test_client_run("self_below", point, served.source), ==, 0);
     serve_end(&served);
+}
+
+static void test_submount(gconstpointer opaque)
+{
+    const char *policy = opaque;
+    GError *error = NULL;
+    Served served = {0};
+    FsPassthroughParams params;
+    served.source = g_dir_make_tmp("sluice source XXXXXX", &error);
+    g_assert_no_error(error);
+    g_autofree char *sub = g_build_filename(served.source, "sub", NULL);
+    g_assert_cmpint(mkdir(sub, 0755), ==, 0);
+    g_assert_cmpint(mount("none", sub, "tmpfs", 0, NULL), ==, 0);
+    fs_passthrough_params_init(&params);
+    params.source = served.source;
+    params.xdev = strcmp(policy, "deny") ? FS_PASSTHROUGH_XDEV_ALLOW : FS_PASSTHROUGH_XDEV_DENY;
+    serve_params(&served, &params, 1);
+    g_assert_cmpint(test_client_run("submount", served.mount.dir, served.source, policy), ==, 0);
+    wait_for_releases(&served);
+    test_mount_down(&served.mount);
+    fs_passthrough_free(served.pt);
+    g_assert_cmpint(umount(sub), ==, 0);
+    remove_tree(served.source);
+    g_free(served.source);
 }
 
 /* --- descriptors run out --- */
@@ -1246,6 +1339,27 @@ static void test_huge(void)
     fs_session_get_stats(served.mount.session, &stats);
     g_assert_cmpuint(stats.offloaded, ==, 2);
     serve_end(&served);
+}
+
+static void test_abort_with_waiters(void)
+{
+    Served served = {0};
+    serve(&served, &modes[1]);
+    g_autofree char *below = g_build_filename(served.source, "locks", NULL);
+    g_assert_cmpint(mkdir(below, 0755), ==, 0);
+    g_autofree char *path = test_mount_path(&served.mount, "locks");
+    TestProcess *process = test_client_start("lock_forever", path, below, NULL);
+    test_client_wait_started(process);
+    test_mount_abort(&served.mount);
+    g_assert_cmpint(test_client_join(process), ==, 0);
+    test_mount_until(served.mount.ended);
+    FsSessionStats stats;
+    fs_session_get_stats(served.mount.session, &stats);
+    g_assert_cmpuint(stats.in_flight, ==, 0);
+    test_mount_free(&served.mount);
+    fs_passthrough_free(served.pt);
+    remove_tree(served.source);
+    g_free(served.source);
 }
 
 static void test_descriptors(void)
@@ -1311,7 +1425,10 @@ int main(int argc, char **argv)
         }
     }
     g_test_add_func("/passthrough/mount-point-below-the-source", test_self_below);
+    g_test_add_data_func("/passthrough/other-mounts/allow", "allow", test_submount);
+    g_test_add_data_func("/passthrough/other-mounts/deny", "deny", test_submount);
     g_test_add_func("/passthrough/descriptors-run-out", test_descriptors);
+    g_test_add_func("/passthrough/abort-with-lock-waiters", test_abort_with_waiters);
     g_test_add_func("/passthrough/huge-files-on-helpers", test_huge);
     return g_test_run();
 }
