@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the Python parts of cases share; imported by python() of functions.sh."""
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import random
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
+FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_COLLAPSE_RANGE = 1, 2, 8
+FALLOC_ZERO_RANGE, FALLOC_INSERT_RANGE = 16, 32
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name, *arguments):
+    if getattr(_libc, name)(*arguments) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def rename2(old, new, flags):
+    """renameat2(2)."""
+    at_fdcwd = -100
+    _call("renameat2", at_fdcwd, os.fsencode(old), at_fdcwd, os.fsencode(new), flags)
+
+
+def fallocate(fd, mode, offset, length):
+    """fallocate(2)."""
+    _call("fallocate", fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length))
+
+
+def expect_errno(code, function, *arguments, **keywords):
+    """The call fails with this errno (or one of a tuple)."""
+    codes = code if isinstance(code, tuple) else (code,)
+    names = [errno.errorcode[c] for c in codes]
+    try:
+        result = function(*arguments, **keywords)
+    except OSError as error:
+        if error.errno not in codes:
+            raise AssertionError(f"{error}, expected {names}") from error
+        return
+    raise AssertionError(f"{function.__name__}{arguments} returned {result!r}, expected {names}")
+
+
+def write_file(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def read_file(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def equal(actual, expected, what="value"):
+    assert actual == expected, f"{what}: got {actual!r}, expected {expected!r}"

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+#
+# What cases share. A case is tests/cases/NAME.sh; that it exists registers it:
+#
+#   #!/bin/bash
+#   # SPDX-License-Identifier: LGPL-2.1-or-later
+#   #
+#   # One sentence: the behaviour that this case proves.
+#   #
+#   # limit: 30        seconds it may take (default 60)
+#   # matrix: once     threads and engine do not matter (default: all)
+#   # quick: no        left out of run-tests --quick
+#   # alone: yes       nothing else may run meanwhile
+#   . "$(dirname "$0")/functions.sh"
+#
+#   mount_passthrough
+#   echo hello >"$MNT/file"
+#   assert_eq "$(cat "$SRC/file")" hello
+#   unmount
+#
+# It runs in an empty work directory of its own ($CASE_DIR), with $SRC and $MNT
+# made below it, and ends at the first command that fails (set -e). THREADS (1,
+# 4) and ENGINE (ring, threads, denied) in the environment are the
+# configuration. To run one by hand: sudo tests/cases/NAME.sh
+
+if [ -z "${CASE_DIR-}" ]; then
+    exec "$(dirname "$(readlink -f "$0")")/../runner/run-case" --keep "$0"
+fi
+
+set -Eeuo pipefail
+trap 'echo "FAIL: line $LINENO: $BASH_COMMAND (status $?)"' ERR
+
+SRC=$CASE_DIR/src
+MNT=$CASE_DIR/mnt
+HELPERS=$BUILD/tests
+DAEMON_LOG=$CASE_DIR/daemon.log
+declare -A DAEMON=() # mountpoint -> process id of its daemon, a child of the case
+mkdir "$SRC" "$MNT"
+
+# note TEXT...: a line for the log.
+note() {
+    echo "$*"
+}
+
+# fail TEXT...: the case has failed.
+fail() {
+    echo "FAIL: $*"
+    if [ -s "$DAEMON_LOG" ]; then
+        echo "daemon log:"
+        tail -n 20 "$DAEMON_LOG"
+    fi
+    exit 1
+}
+
+# skip REASON...: the case cannot run here.
+skip() {
+    echo "SKIP: $*"
+    exit 77
+}
+
+# require_command NAME...: skip unless the programs exist.
+require_command() {
+    local name
+    for name; do
+        command -v "$name" >/dev/null || skip "no command '$name'"
+    done
+}
+
+# require_root: skip unless root.
+require_root() {
+    [ "$(id -u)" -eq 0 ] || skip "needs root"
+}
+
+# assert_eq ACTUAL EXPECTED [WHAT]
+assert_eq() {
+    [ "$1" = "$2" ] || fail "${3:-value}: got '$1', expected '$2'"
+}
+
+# expect_fail TEXT COMMAND...: the command fails and says TEXT (an extended regex; '' for any).
+expect_fail() {
+    local text=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        fail "succeeded, should not: $*"
+    fi
+    [[ $output =~ $text ]] || fail "'$*' said '$output', expected '$text'"
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for() {
+    local deadline=$((SECONDS + $1 * CASE_SCALE))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $deadline ] || return 1
+        sleep 0.1
+    done
+}
+
+# has_ended PID: whether the process is gone.
+has_ended() {
+    ! kill -0 "$1" 2>/dev/null
+}
+
+# is_mounted [MOUNTPOINT]: without touching it.
+is_mounted() {
+    awk -v dir="${1:-$MNT}" '$5 == dir { found = 1 } END { exit !found }' /proc/self/mountinfo
+}
+
+# connection_of [MOUNTPOINT]: number of the FUSE connection.
+connection_of() {
+    awk -v dir="${1:-$MNT}" '$5 == dir { split($3, dev, ":"); print dev[2] }' /proc/self/mountinfo
+}
+
+# abort_connection [MOUNTPOINT]: cut the FUSE connection by force.
+abort_connection() {
+    echo 1 >"/sys/fs/fuse/connections/$(connection_of "${1:-$MNT}")/abort"
+}
+
+# engine_options: sets OPTIONS and WRAPPER for the configuration.
+engine_options() {
+    OPTIONS=(--threads="$THREADS")
+    WRAPPER=()
+    case $ENGINE in
+    ring) OPTIONS+=(--io-engine=uring) ;;
+    threads) OPTIONS+=(--io-engine=threads) ;;
+    denied)
+        [ -x "$HELPERS/runner/deny-uring" ] || skip "deny-uring was not built (libseccomp)"
+        WRAPPER=("$HELPERS/runner/deny-uring")
+        ;;
+    *) fail "unknown ENGINE '$ENGINE'" ;;
+    esac
+}
+
+# serve MOUNTPOINT SUBCOMMAND ARGUMENT...: start a daemon in the foreground, a
+# child of the case, and wait until it serves.
+serve() {
+    local mountpoint=$1 fifo=$CASE_DIR/ready.$RANDOM ready pid
+    shift
+    mkfifo "$fifo"
+    exec {ready}<>"$fifo"
+    rm "$fifo"
+    engine_options
+    "${WRAPPER[@]}" "$SLUICEFS" "$@" -f --ready-fd=$ready "${OPTIONS[@]}" >>"$DAEMON_LOG" 2>&1 &
+    pid=$!
+    until read -r -t 0.1 -u $ready; do
+        kill -0 $pid 2>/dev/null || fail "the daemon ended: sluicefs $*"
+    done
+    exec {ready}>&-
+    is_mounted "$mountpoint" || fail "ready, but not mounted: $mountpoint"
+    DAEMON[$mountpoint]=$pid
+}
+
+# mount_passthrough [OPTION...]: serve $SRC at $MNT.
+mount_passthrough() {
+    serve "$MNT" passthrough "$SRC" "$MNT" "$@"
+}
+
+# mount_passthrough_at SOURCE MOUNTPOINT [OPTION...]
+mount_passthrough_at() {
+    local source=$1 mountpoint=$2
+    shift 2
+    serve "$mountpoint" passthrough "$source" "$mountpoint" "$@"
+}
+
+# unmount [MOUNTPOINT]: unmount, wait for the daemon, which must end with status 0.
+unmount() {
+    local mountpoint=${1:-$MNT}
+    "$SLUICEFS" umount "$mountpoint" --timeout=$((20 * CASE_SCALE))
+    if is_mounted "$mountpoint"; then
+        fail "still mounted: $mountpoint"
+    fi
+    expect_daemon_status 0 "$mountpoint"
+}
+
+# expect_daemon_status STATUS [MOUNTPOINT]: wait for the daemon's end; its exit
+# status must match (an extended regex).
+expect_daemon_status() {
+    local mountpoint=${2:-$MNT} status=0
+    local pid=${DAEMON[$mountpoint]}
+    wait_for 20 has_ended "$pid" || fail "the daemon (process $pid) does not end"
+    wait "$pid" || status=$?
+    unset "DAEMON[$mountpoint]"
+    [[ $status =~ ^($1)$ ]] || fail "the daemon ended with status $status, expected $1"
+}
+
+# describe_tree DIRECTORY: a line of attributes for each file.
+describe_tree() {
+    (cd "$1" && find . -mindepth 1 \( -type d -printf '%p %M %U %G %T@\n' \) -o \
+        -printf '%p %M %U %G %T@ %s %n %l\n' | sort)
+}
+
+# same_tree A B: both directories hold the same names, contents, modes, owners, times, links.
+same_tree() {
+    diff -r --no-dereference "$1" "$2" || fail "contents differ: $1 $2"
+    diff <(describe_tree "$1") <(describe_tree "$2") || fail "attributes differ: $1 $2"
+}
+
+# python [ARGUMENT...]: run the Python program on standard input; tests/cases/check.py
+# is imported.
+python() {
+    PYTHONPATH=$TESTS/cases PYTHONDONTWRITEBYTECODE=1 python3 -c \
+        'import sys; from check import *; exec(compile(sys.stdin.read(), "case", "exec"))' "$@"
+}
