@@ -62,7 +62,7 @@ struct AioMonitorOps {
     bool (*init)(AioContext *ctx, GError **error);
     /** Home thread, no handler left. */
     void (*fini)(AioContext *ctx);
-    /** A handler was replaced (both), added (old NULL) or removed (new NULL). Locked, any thread. */
+    /** A handler was replaced (both), added (old NULL) or removed (new NULL). Locked. */
     void (*update)(AioContext *ctx, AioHandler *old_handler, AioHandler *new_handler);
     /** Hand every change to the kernel without waiting. Home thread. */
     void (*arm)(AioContext *ctx);

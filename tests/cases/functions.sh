@@ -120,13 +120,13 @@ abort_connection() {
 # engine_options: sets OPTIONS and WRAPPER for the configuration.
 engine_options() {
     OPTIONS=(--threads="$THREADS")
-    WRAPPER=()
+    WRAPPER=(${SLUICEFS_PRELOAD:+env LD_PRELOAD="$SLUICEFS_PRELOAD"})
     case $ENGINE in
     ring) OPTIONS+=(--io-engine=uring) ;;
     threads) OPTIONS+=(--io-engine=threads) ;;
     denied)
         [ -x "$HELPERS/runner/deny-uring" ] || skip "deny-uring was not built (libseccomp)"
-        WRAPPER=("$HELPERS/runner/deny-uring")
+        WRAPPER+=("$HELPERS/runner/deny-uring")
         ;;
     *) fail "unknown ENGINE '$ENGINE'" ;;
     esac

@@ -39,8 +39,8 @@ typedef struct Worker {
     pthread_t thread;
     unsigned index;
     uint64_t random;
-    unsigned char *written;
-    unsigned char *read;
+    unsigned char written[LENGTH_MAX];
+    unsigned char read[LENGTH_MAX];
     char directory[4096];
 } Worker;
 
@@ -202,10 +202,10 @@ int main(int argc, char **argv)
     while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
         switch (option) {
         case 't':
-            threads = (unsigned)atoi(optarg);
+            threads = (unsigned)strtoul(optarg, NULL, 10);
             break;
         case 's':
-            seconds = (unsigned)atoi(optarg);
+            seconds = (unsigned)strtoul(optarg, NULL, 10);
             break;
         default:
             return 2;
@@ -222,19 +222,16 @@ int main(int argc, char **argv)
     }
     for (unsigned i = 0; i < threads; i++) {
         Worker *worker = &workers[i];
-        *worker = (Worker){.churn = &churn, .index = i, .random = i + 1};
-        worker->written = malloc(LENGTH_MAX);
-        worker->read = malloc(LENGTH_MAX);
-        if (!worker->written || !worker->read ||
-            pthread_create(&worker->thread, NULL, work, worker) != 0) {
-            fprintf(stderr, "churn: out of memory or threads\n");
-            return 1;
+        worker->churn = &churn;
+        worker->index = i;
+        worker->random = i + 1;
+        if (pthread_create(&worker->thread, NULL, work, worker) != 0) {
+            fprintf(stderr, "churn: out of threads\n");
+            exit(1);
         }
     }
     for (unsigned i = 0; i < threads; i++) {
         pthread_join(workers[i].thread, NULL);
-        free(workers[i].written);
-        free(workers[i].read);
     }
     free(workers);
     printf("%lu files\n", atomic_load(&churn.files));

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+#
+# Cases in their configurations; sourced by run-tests.
+
+# Where a case runs in each variant: "threads engine", the first also for "matrix: once".
+configurations() {
+    case $1 in
+    plain)
+        if [ "$quick" = yes ]; then
+            echo '2 ring'
+        else
+            printf '%s\n' '1 ring' '4 ring' '1 denied' '4 threads'
+        fi
+        ;;
+    asan) printf '%s\n' '4 ring' '2 denied' ;;
+    tsan) printf '%s\n' '4 ring' '4 threads' ;;
+    esac
+}
+
+# Cases that load several threads at once: what ThreadSanitizer is for.
+tsan_cases=(abort-under-load exercise fio-verify flock-one-cpu fsync kill-clients lazy-unmount
+    metadata-stress posix-locks sigterm sqlite-wal steady-state)
+
+# case_tasks VARIANT: "name threads engine", one line for each wanted run.
+case_tasks() {
+    local variant=$1 name file first threads engine
+    for name in "${wanted_cases[@]}"; do
+        file=$SOURCE/tests/cases/$name.sh
+        if [ "$quick" = yes ] && [ "$(case_header "$file" quick yes)" = no ]; then
+            continue
+        fi
+        if [ "$variant" = tsan ] && [[ " ${tsan_cases[*]} " != *" $name "* ]]; then
+            continue
+        fi
+        if [ -n "${THREADS-}${ENGINE-}" ]; then
+            echo "$name ${THREADS:-1} ${ENGINE:-ring}"
+            continue
+        fi
+        first=yes
+        while read -r threads engine; do
+            if [ $first = yes ] || [ "$(case_header "$file" matrix all)" = all ]; then
+                echo "$name $threads $engine"
+            fi
+            first=no
+        done < <(configurations "$variant")
+    done
+}
+
+# run_one VARIANT NAME THREADS ENGINE: one case as one result.
+run_one() {
+    local variant=$1 name=$2 threads=$3 engine=$4 scale=1 status=0 seconds start log reason title
+    title="cases/$name [threads=$threads $engine"
+    [ "$variant" = plain ] || { scale=4 title+=" $variant"; }
+    title+=]
+    log=$LOGS/case-$name-$threads-$engine-$variant.log
+    start=$EPOCHREALTIME
+    if [ "$variant" = tsan ]; then
+        export SLUICEFS_PRELOAD=$BUILD/tsan/tests/runner/libtsan-glib.so
+    fi
+    THREADS=$threads ENGINE=$engine "$SOURCE/tests/runner/run-case" \
+        --build="$(variant_build "$variant")" --scale=$scale --log="$log" \
+        "$SOURCE/tests/cases/$name.sh" </dev/null || status=$?
+    seconds=$(seconds_since "$start")
+    case $status in
+    0) result_add passed "$title" "$seconds" ;;
+    77)
+        reason=$(sed -n 's/^SKIP: //p' "$log" | tail -n 1)
+        result_add skipped "$title" "$seconds" "${reason:-no reason given}"
+        ;;
+    *)
+        reason=$(sed -n 's/^FAILED: //p' "$log" | tail -n 1)
+        [ -n "$reason" ] || reason=$(sed -n 's/^FAIL: //p' "$log" | tail -n 1)
+        result_add failed "$title" "$seconds" "$reason"
+        printf '%s\n' "$(show_log_tail "$log")"
+        ;;
+    esac
+}
+
+# case_steps VARIANT: all wanted cases of a variant, as many at once as there are processors;
+# those that must be alone come last.
+case_steps() {
+    local variant=$1 name threads engine running=0
+    local alone=()
+    while read -r name threads engine; do
+        if [ "$(case_header "$SOURCE/tests/cases/$name.sh" alone no)" = yes ]; then
+            alone+=("$name $threads $engine")
+            continue
+        fi
+        if [ $running -ge "$JOBS" ]; then
+            wait -n
+            running=$((running - 1))
+        fi
+        run_one "$variant" "$name" "$threads" "$engine" &
+        running=$((running + 1))
+    done < <(case_tasks "$variant")
+    wait
+    for name in "${alone[@]}"; do
+        read -r name threads engine <<<"$name"
+        run_one "$variant" "$name" "$threads" "$engine"
+    done
+}
+
+# leftovers: what a run must not leave behind, one line each.
+leftovers() {
+    awk '$9 ~ /^fuse/ || $8 ~ /^fuse\.sluicefs/ { print "mount " $5 }' /proc/self/mountinfo | grep sluicefs
+    grep -l '/sluicefs-case-' /sys/block/loop*/loop/backing_file 2>/dev/null | sed 's/^/loop device /'
+    local exe
+    for exe in /proc/[0-9]*/exe; do
+        case $(readlink "$exe") in
+        "$BUILD"/*/tools/sluicefs*) echo "process ${exe//[!0-9]/}" ;;
+        esac
+    done
+    find "${TMPDIR:-/var/tmp}" -maxdepth 1 -name 'sluicefs-case-*' -newer "$BUILD/.began" |
+        sed 's/^/directory /'
+}
