@@ -41,10 +41,10 @@ typedef struct TestMount {
 void test_mount_params(FsSessionParams *params, const FsFilesystem *filesystem, void *userdata);
 
 /** Make the directory, mount and start; returns once it serves. */
-void test_mount_up(TestMount *mount, const FsSessionParams *params);
+void test_mount_up(TestMount *test, const FsSessionParams *params);
 
 /** As test_mount_up() up to and with fs_session_new() only. */
-void test_mount_new(TestMount *mount, const FsSessionParams *params);
+void test_mount_new(TestMount *test, const FsSessionParams *given);
 
 /** The same on the empty directory @dir, which test_mount_free() removes. */
 void test_mount_new_at(TestMount *mount, const FsSessionParams *params, const char *dir);
@@ -61,16 +61,16 @@ void test_mount_start(TestMount *mount);
     } while (0)
 
 /** Stop if need be, wait until it has ended, free the session, remove the directory. */
-void test_mount_down(TestMount *mount);
+void test_mount_down(TestMount *test);
 
 /** Free the session without waiting for its end, remove the directory. */
-void test_mount_free(TestMount *mount);
+void test_mount_free(TestMount *test);
 
 /** Path of @name on the mount. Free with g_free(). */
-char *test_mount_path(const TestMount *mount, const char *name);
+char *test_mount_path(const TestMount *test, const char *name);
 
 /** Write 1 to the connection's abort file. */
-void test_mount_abort(const TestMount *mount);
+void test_mount_abort(const TestMount *test);
 
 /** A client process; its standard input is a pipe that ends with test_client_release(). */
 typedef struct TestProcess {
