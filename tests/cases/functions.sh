@@ -97,9 +97,10 @@ wait_for() {
     done
 }
 
-# has_ended PID: whether the process is gone.
+# has_ended PID: whether the process has ended; its parent need not have noticed.
 has_ended() {
-    ! kill -0 "$1" 2>/dev/null
+    [ "$(awk '/^State:/ { print $2 }' "/proc/$1/status" 2>/dev/null || true)" = "" ] ||
+        grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
 }
 
 # is_mounted [MOUNTPOINT]: without touching it.

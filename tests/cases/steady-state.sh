@@ -21,7 +21,9 @@ fds=$(rest)
 for _ in 1 2 3; do
     "$HELPERS/stress/churn" --seconds=1 --threads=8 "$MNT"
     cp -r /usr/include/linux "$MNT/"
-    cp -r /usr/include/linux "$MNT/again" && mv "$MNT/again" "$MNT/moved"
+    cp -r /usr/include/linux "$MNT/again"
+    mv "$MNT/again" "$MNT/moved"
+    rm -r "$MNT/linux" "$MNT/moved"
 done
 few_descriptors() {
     now=$(rest)
