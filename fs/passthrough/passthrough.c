@@ -212,6 +212,10 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     } else if (pt->params.writeback) {
         g_message("the kernel has no writeback cache: writes are sent one by one");
     }
+    if (pt->params.xattr) {
+        /* the kernel then also decides by the access control lists that the source stores */
+        conn->want |= conn->capable & FUSE_CAP_POSIX_ACL;
+    }
     if (pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL) {
         conn->want &= ~(unsigned)(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS);
     }
