@@ -125,7 +125,10 @@ typedef enum InlineResult {
     INLINE_FAILED,
 } InlineResult;
 
-/* Read what is in memory: all of it where the file system is nothing but memory. *@done: bytes; *@error: positive errno if it failed. */
+/*
+ * Read what is in memory: all of it where the file system is nothing but memory.
+ * *@done: bytes; *@error: positive errno if it failed.
+ */
 static InlineResult read_inline(FsHandle *handle, char *buffer, size_t size, off_t offset,
                                 size_t *done, int *error)
 {

@@ -274,7 +274,10 @@ void fs_locks_wake(FsLockTable *table, const FsInode *inode)
     pthread_mutex_unlock(&table->lock);
 }
 
-/* Keep the request until the lock can be had. @template: what is wanted; its handle is taken over. */
+/*
+ * Keep the request until the lock can be had. @template: what is wanted; its
+ * handle is taken over.
+ */
 static void wait_for_lock(FsRequest *request, const FsLockWaiter *template)
 {
     FsPassthrough *pt = template->pt;
