@@ -5,6 +5,7 @@
 # 1 to 64 jobs.
 #
 # limit: 240
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_command fio

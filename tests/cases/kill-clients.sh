@@ -5,6 +5,7 @@
 # and nothing in flight.
 #
 # limit: 90
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 mount_passthrough

@@ -5,6 +5,7 @@
 # error but the expected ones, and both sides agree in the end.
 #
 # limit: 60
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 mount_passthrough

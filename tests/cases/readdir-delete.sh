@@ -5,6 +5,7 @@
 # rm.
 #
 # limit: 120
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 mkdir "$SRC/many"

@@ -4,6 +4,7 @@
 # tar packs and unpacks a real tree on the mount, and finds no difference afterwards.
 #
 # limit: 120
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 real=/usr/include
