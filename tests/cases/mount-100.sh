@@ -4,7 +4,8 @@
 # 100 mounts and unmounts under load, one after the other, leave no process, descriptor, thread
 # or mount behind.
 #
-# limit: 240
+# limit: 600
+# matrix: once
 # quick: no
 . "$(dirname "$0")/functions.sh"
 
