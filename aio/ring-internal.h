@@ -44,6 +44,8 @@ struct AioRing {
     bool taskrun_stale; /* the task-run flag was up although there was nothing to fetch */
     bool blocked;       /* the kernel refused a submission; wait for a completion */
     AioBacklog backlog;
+    unsigned reserved;        /* requests of a chain still to be added */
+    bool reserved_in_backlog; /* they go to the backlog, which keeps them together */
     CqeHandler *ready_head;
     CqeHandler **ready_tail;
     AioRingSubmitFn *submit;
@@ -51,9 +53,16 @@ struct AioRing {
     AioCounters own_counters;
     AioContext *ctx; /* where attached; NULL for a context's own ring */
     AioBh *iopoll_bh;
+    int event_fd; /* registered by aio_ring_watch(), or -1 */
 };
 
 /** Tag of SQEs that owe no CQE on success, and of messages from other rings. */
 #define AIO_RING_TAG_UNCOUNTED 1
+
+/** A descriptor that becomes readable when there is something to reap, or negative errno. */
+int aio_ring_watch(AioRing *ring);
+/** Take note of its signal before reaping. */
+void aio_ring_clear_watch(AioRing *ring);
+void aio_ring_unwatch(AioRing *ring);
 
 #endif /* SLUICE_AIO_RING_INTERNAL_H */

@@ -164,6 +164,7 @@ AioRing *aio_ring_new(const AioRingParams *params, GError **error)
     ring->limit = ring->uring.cq.ring_entries;
     ring->max_batch = ring->uring.sq.ring_entries;
     ring->submit = io_uring_submit;
+    ring->event_fd = -1;
     ring->counters = &ring->own_counters;
     ring->ready_tail = &ring->ready_head;
     aio_backlog_init(&ring->backlog, params->flags & AIO_RING_SQE128

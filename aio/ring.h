@@ -144,11 +144,11 @@ unsigned aio_ring_in_flight(const AioRing *ring);
 unsigned aio_ring_queued(const AioRing *ring);
 
 /**
- * Let @ctx drive an additional ring: readiness of the ring's descriptor, poll
- * check, dispatch. Both belong to the calling thread. Only a ring with
- * nothing in flight may be detached.
+ * Let @ctx drive an additional ring: readiness, poll check, dispatch. Both
+ * belong to the calling thread. Uses the ring's registered eventfd. Only a
+ * ring with nothing in flight may be detached. 0 or negative errno.
  */
-void aio_ring_attach(AioRing *ring, AioContext *ctx);
+int aio_ring_attach(AioRing *ring, AioContext *ctx);
 void aio_ring_detach(AioRing *ring);
 
 /** The underlying ring, for registrations not wrapped here. */
