@@ -48,7 +48,7 @@ variant_build() {
 
 # unit_steps VARIANT [SUITE]: the wanted unit test programs; each TAP point is a result.
 unit_steps() {
-    local variant=$1 suite=${2-} build programs=() lines scale=1 suffix=''
+    local variant=$1 suite=${2-} build programs=() lines log wrapper='' scale=1 suffix=''
     build=$(variant_build "$variant")
     # A program test-NAME may be registered several times (NAME, NAME-epoll, ...).
     mapfile -t programs < <(
@@ -57,16 +57,24 @@ unit_steps() {
     )
     [ ${#programs[@]} -gt 0 ] || return 0
     [ "$variant" = plain ] || { scale=4 suffix=" [$variant]"; }
+    log=$build/meson-logs/testlog.json
+    if [ "$variant" = tsan ]; then
+        wrapper="env LD_PRELOAD=$build/tests/runner/libtsan-glib.so"
+        log=$build/meson-logs/testlog-env.json # meson adds the wrapper's name
+    fi
+    rm -f "$log"
     (
         export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
         export TSAN_OPTIONS=second_deadlock_stack=1
-        if [ "$variant" = tsan ] && [ -e "$build/tests/runner/libtsan-glib.so" ]; then
-            wrapper="env LD_PRELOAD=$build/tests/runner/libtsan-glib.so"
-        fi
         timeout -k 10 1200 meson test -C "$build" --no-rebuild --num-processes "$JOBS" \
             --timeout-multiplier $scale ${wrapper:+--wrapper "$wrapper"} "${programs[@]}"
     ) >"$LOGS/unit-$variant.log" 2>&1 </dev/null
-    lines=$("$SOURCE/tests/runner/tap-results" "$build/meson-logs/testlog.json" "$suffix")
+    if [ ! -s "$log" ]; then
+        result_add failed "unit$suffix" 0 "meson test ran nothing, see $LOGS/unit-$variant.log"
+        show_log_tail "$LOGS/unit-$variant.log"
+        return
+    fi
+    lines=$("$SOURCE/tests/runner/tap-results" "$log" "$suffix")
     while IFS=$'\t' read -r status name seconds reason; do
         result_add "$status" "$name" "$seconds" "$reason"
     done <<<"$lines"
