@@ -9,13 +9,20 @@
 # quick: no
 . "$(dirname "$0")/functions.sh"
 
-mounts_before=$(wc -l </proc/self/mountinfo)
-connections_before=$(ls /sys/fs/fuse/connections | wc -l)
+# connection_is_gone NUMBER: its number may have gone to a mount of somebody else.
+connection_is_gone() {
+    [ ! -e "/sys/fs/fuse/connections/$1" ] ||
+        awk -v dev="0:$1" '$3 == dev { found = 1 } END { exit !found }' /proc/self/mountinfo
+}
+
+descriptors=$(ls /proc/$$/fd | wc -l)
 for ((round = 1; round <= 100; round++)); do
-    mount_passthrough
+    mount_passthrough --stop-timeout=1
     pid=${DAEMON[$MNT]}
+    connection=$(connection_of)
     "$HELPERS/stress/churn" --seconds=30 --threads=2 "$MNT" >/dev/null 2>&1 &
     churn=$!
+    sleep "0.0$((round % 7))"
     case $((round % 4)) in
     0) kill -TERM "$pid" ;;
     1) umount -l "$MNT"; kill $churn 2>/dev/null || true ;;
@@ -29,10 +36,8 @@ for ((round = 1; round <= 100; round++)); do
     else
         expect_daemon_status '[0-9]+'
     fi
-    if is_mounted; then
-        umount "$MNT"
-    fi
+    ! is_mounted || fail "round $round: still mounted"
+    wait_for 10 connection_is_gone "$connection" || fail "round $round: the connection is left"
     rm -rf "${SRC:?}"/churn-*
 done
-assert_eq "$(wc -l </proc/self/mountinfo)" "$mounts_before" mounts
-assert_eq "$(ls /sys/fs/fuse/connections | wc -l)" "$connections_before" 'FUSE connections'
+assert_eq "$(ls /proc/$$/fd | wc -l)" "$descriptors" 'descriptors of the case'

@@ -103,14 +103,13 @@ case_steps() {
 
 # leftovers: what a run must not leave behind, one line each.
 leftovers() {
-    awk '$9 ~ /^fuse/ || $8 ~ /^fuse\.sluicefs/ { print "mount " $5 }' /proc/self/mountinfo | grep sluicefs
-    grep -l '/sluicefs-case-' /sys/block/loop*/loop/backing_file 2>/dev/null | sed 's/^/loop device /'
     local exe
+    awk -v dir="$TMPDIR/" 'index($5, dir) == 1 { print "mount " $5 }' /proc/self/mountinfo
+    grep -lF "$TMPDIR/" /sys/block/loop*/loop/backing_file 2>/dev/null | sed 's/^/loop device /'
     for exe in /proc/[0-9]*/exe; do
         case $(readlink "$exe") in
         "$BUILD"/*/tools/sluicefs*) echo "process ${exe//[!0-9]/}" ;;
         esac
     done
-    find "${TMPDIR:-/var/tmp}" -maxdepth 1 -name 'sluicefs-case-*' -newer "$BUILD/.began" |
-        sed 's/^/directory /'
+    find "$TMPDIR" -mindepth 1 -maxdepth 1 -printf 'directory %p\n'
 }
