@@ -19,16 +19,20 @@ static void mark_given(Options *options, const OptionSpec *spec)
 {
     size_t index = (size_t)(spec - option_table);
 
-    g_assert(index < 64);
-    options->given |= G_GUINT64_CONSTANT(1) << index;
+    g_assert(index < G_N_ELEMENTS(options->given));
+    options->given[index] = true;
 }
 
 bool options_given(const Options *options, const char *name)
 {
-    const OptionSpec *spec = option_find(~0u, name);
-
-    g_assert(spec != NULL);
-    return (options->given >> (spec - option_table)) & 1;
+    g_assert(option_find(~0u, name) != NULL);
+    /* Groups may have an option of the same name; a command has one of them. */
+    for (const OptionSpec *spec = option_table; spec->name != NULL; spec++) {
+        if (options->given[spec - option_table] && strcmp(spec->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool parse_flag(const char *text, bool *value)
@@ -153,7 +157,7 @@ Options *options_new(void)
             *(double *)field_of(options, spec) = -1;
         }
     }
-    options->given = 0;
+    memset(options->given, 0, sizeof(options->given));
     return options;
 }
 

@@ -53,7 +53,7 @@ typedef struct Options {
     bool json;
 
     GPtrArray *arguments; /* of char *: what is not an option, in order */
-    guint64 given;        /* bit n: entry n of the table was given by the user */
+    bool given[256];      /* entry n of the table was given by the user */
 } Options;
 
 /** Defaults of the table. Free with options_free(). */
