@@ -65,4 +65,7 @@ int aio_ring_watch(AioRing *ring);
 void aio_ring_clear_watch(AioRing *ring);
 void aio_ring_unwatch(AioRing *ring);
 
+/** io_uring_queue_exit(), known to the thread sanitizer. */
+void aio_ring_queue_exit(struct io_uring *uring);
+
 #endif /* SLUICE_AIO_RING_INTERNAL_H */

@@ -47,6 +47,36 @@ static const unsigned flag_sets_special[] = {
 /* Timeouts by the enter call (5.11), completions never dropped (5.5). */
 #define RING_FEATURES_NEEDED (IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_FAST_POLL)
 
+/*
+ * The thread sanitizer does not see liburing's mmap(2): to it, a ring that lies
+ * where another thread had one before is the same memory, written without order.
+ * So the end of a ring is ordered before the beginning of the next.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define AIO_RING_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define AIO_RING_TSAN 1
+#endif
+#endif
+#ifdef AIO_RING_TSAN
+#include <sanitizer/tsan_interface.h>
+
+static const char mappings; /* only its address matters */
+
+#define order_after_last_unmap() __tsan_acquire((void *)(uintptr_t)&mappings)
+#define order_before_next_map()  __tsan_release((void *)(uintptr_t)&mappings)
+#else
+#define order_after_last_unmap() ((void)0)
+#define order_before_next_map()  ((void)0)
+#endif
+
+void aio_ring_queue_exit(struct io_uring *uring)
+{
+    order_before_next_map();
+    io_uring_queue_exit(uring);
+}
+
 static int ring_init(struct io_uring *uring, const AioRingParams *params,
                      struct io_uring_params *setup)
 {
@@ -82,6 +112,7 @@ static int ring_init(struct io_uring *uring, const AioRingParams *params,
         }
         ret = io_uring_queue_init_params(entries, uring, setup);
     }
+    order_after_last_unmap();
     return ret;
 }
 
@@ -137,7 +168,7 @@ AioRing *aio_ring_new(const AioRingParams *params, GError **error)
         g_set_error(error, AIO_ERROR, ENOSYS,
                     "this kernel's io_uring is too old (features 0x%x, needed 0x%x: Linux 5.11)",
                     setup.features, (unsigned)RING_FEATURES_NEEDED);
-        io_uring_queue_exit(&ring->uring);
+        aio_ring_queue_exit(&ring->uring);
         g_free(ring);
         return NULL;
     }
@@ -146,7 +177,7 @@ AioRing *aio_ring_new(const AioRingParams *params, GError **error)
         if (ret < 0) {
             g_set_error(error, AIO_ERROR, -ret, "cannot register %u file slots: %s",
                         params->file_slots, g_strerror(-ret));
-            io_uring_queue_exit(&ring->uring);
+            aio_ring_queue_exit(&ring->uring);
             g_free(ring);
             return NULL;
         }
@@ -246,5 +277,5 @@ void aio_ring_probe(AioRingProbe *probe)
     probe->setup_flags = setup.flags;
     probe->features = setup.features;
     probe->opcodes = ring_probe_opcodes(&uring, &probe->last_opcode);
-    io_uring_queue_exit(&uring);
+    aio_ring_queue_exit(&uring);
 }

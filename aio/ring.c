@@ -467,7 +467,7 @@ void aio_ring_free(AioRing *ring)
         aio_ring_detach(ring);
     }
     aio_ring_unwatch(ring);
-    io_uring_queue_exit(&ring->uring);
+    aio_ring_queue_exit(&ring->uring);
     aio_backlog_fini(&ring->backlog);
     g_free(ring);
 }
