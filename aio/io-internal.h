@@ -20,9 +20,10 @@ typedef enum AioIoInternalOp {
 typedef struct AioIoEngine {
     AioContext *ctx;
     AioCounters *counters;
-    AioRing *ring;      /**< NULL: everything goes to the helper threads */
-    unsigned ring_ops;  /**< bit n: step n can go to the ring */
-    unsigned in_flight; /**< requests submitted and not done */
+    AioRing *ring;         /**< NULL: everything goes to the helper threads */
+    unsigned ring_ops;     /**< bit n: step n can go to the ring */
+    unsigned in_flight;    /**< requests submitted and not done */
+    AioHistogram *latency; /**< of whole requests; NULL: not measured */
 
     /* Requests answered without the kernel, first in first out. */
     AioIo *answered_first;

@@ -42,6 +42,7 @@
 #include "aio/context-internal.h"
 #include "aio/io-internal.h"
 #include "aio/iov.h"
+#include "aio/trace.h"
 
 #define RETRIES_AT_ONCE     4
 #define RETRY_PAUSE_MIN_NS  (20 * 1000)
@@ -316,6 +317,11 @@ void aio_io_finish(AioIo *io, int result, uint64_t transferred)
     if (G_UNLIKELY(io->alignment > 1)) {
         aio_io_direct_end(io);
     }
+    if (io->state.submitted_ns != 0 && engine->latency != NULL) {
+        aio_histogram_record(engine->latency,
+                             (uint64_t)MAX(aio_clock_ns() - io->state.submitted_ns, 0));
+    }
+    AIO_TRACE3(io_complete, io, result, transferred);
     engine->in_flight--;
     io->result = result;
     io->transferred = transferred;
@@ -409,15 +415,23 @@ void aio_io_submit(AioContext *ctx, AioIo *io, AioIoDoneFn *done)
     state->fault_serial = engine->fault_serial++;
     state->fault_steps = 0;
     state->fault_burst = 0;
+    state->submitted_ns = engine->latency != NULL ? aio_clock_ns() : 0;
     engine->in_flight++;
     aio_counter_add(&engine->counters->io_requests, 1);
 
+    AIO_TRACE4(io_submit, io, io->op, io->offset, io->length);
     int error = check_range(io);
     if (G_UNLIKELY(error < 0)) {
         aio_io_answer_later(io, error);
         return;
     }
     start(io);
+}
+
+void aio_io_set_latency(AioContext *ctx, AioHistogram *histogram)
+{
+    g_assert(aio_context_is_home(ctx));
+    aio_io_engine(ctx)->latency = histogram;
 }
 
 static void init_request(AioIo *io, AioIoOp op, int fd, int64_t offset, uint64_t length)

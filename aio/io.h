@@ -80,6 +80,7 @@ struct AioIo {
     struct iovec single; /**< backs @iov of the one-buffer forms */
     struct AioIoState {
         struct AioIoEngine *engine;
+        int64_t submitted_ns; /**< 0: not measured */
         union {
             CqeHandler cqe;
             AioPoolWork work;
@@ -149,6 +150,12 @@ void aio_io_init_discard(AioIo *io, int fd, int64_t offset, uint64_t length);
  * writes to those blocks meanwhile. An append needs an aligned length.
  */
 void aio_io_submit(AioContext *ctx, AioIo *io, AioIoDoneFn *done);
+
+/**
+ * From now on record how many nanoseconds each request of @ctx takes, from
+ * aio_io_submit() to done(). Home thread. @histogram NULL: no longer.
+ */
+void aio_io_set_latency(AioContext *ctx, AioHistogram *histogram);
 
 /** EINTR/EAGAIN answers in a row that are repeated; one more fails the request. */
 #define AIO_IO_RETRIES_MAX 64

@@ -65,6 +65,7 @@ static int answer(FsRequest *request, struct iovec *iov, int count)
     const bool is_init = request->opcode == FUSE_INIT;
     const int error = -header->error;
 
+    request->error = error;
     fs_request_mark_answered(request);
     if (error == 0 && count > 1) {
         if (is_init) {

@@ -69,6 +69,11 @@ struct FsRequest {
     bool offloaded;  /* given to a helper thread; worker only */
     bool in_op;      /* libfuse's decoder is running; worker only */
 
+    /* for FsTimes, in nanoseconds of aio_clock_ns(); 0: did not happen */
+    int64_t received_at, answered_at, sent_at;
+    int64_t queued; /* how long it waited for a helper thread; before that, since when */
+    int error;      /* of the answer, positive */
+
     AioIo io;
     AioPoolWork work;
     FsOffloadFn *offload_fn;

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 
+#include "aio/trace.h"
 #include "fs/session/request-internal.h"
 #include "fs/session/session-internal.h"
 #include "fs/session/worker.h"
@@ -120,6 +121,8 @@ void fs_request_drop(FsRequest *request)
 
 void fs_request_sent(FsRequest *request)
 {
+    request->sent_at = aio_clock_ns();
+    AIO_TRACE2(request_sent, request->unique, request->opcode);
     fs_request_drop(request);
 }
 
@@ -128,6 +131,8 @@ void fs_request_mark_answered(FsRequest *request)
     unsigned was =
         atomic_exchange_explicit(&request->state, FS_REQUEST_ANSWERED, memory_order_acq_rel);
     assert(was == FS_REQUEST_PENDING);
+    request->answered_at = aio_clock_ns();
+    AIO_TRACE3(request_answer, request->unique, request->opcode, request->error);
     fs_worker_count_answer(request->worker);
 }
 
@@ -178,6 +183,7 @@ static void offload_run(AioPoolWork *work)
 {
     FsRequest *request = aio_container_of(work, FsRequest, work);
     FsRequest *previous = fs_request_enter(request);
+    request->queued = MAX(aio_clock_ns() - request->queued, 1);
     request->offload_fn(request, request->offload_opaque);
     assert(atomic_load_explicit(&request->state, memory_order_relaxed) != FS_REQUEST_PENDING);
     fs_request_leave(previous);
@@ -188,6 +194,8 @@ void fs_request_offload(FsRequest *request, AioPool *pool, FsOffloadFn *fn, void
     request->offload_fn = fn;
     request->offload_opaque = opaque;
     request->work = (AioPoolWork){.run = offload_run};
+    request->queued = aio_clock_ns();
+    AIO_TRACE2(request_offload, request->unique, request->opcode);
     fs_worker_count_offload(request->worker, request);
     aio_pool_submit(pool ? pool : fs_session_pool(fs_request_session(request)), &request->work);
 }

@@ -594,24 +594,46 @@ void fs_session_get_init(FsSession *session, FsInitResult *result)
     }
 }
 
+unsigned fs_session_worker_count(const FsSession *session)
+{
+    return session->worker_count;
+}
+
+static void add_worker_stats(FsWorker *worker, FsSessionStats *stats)
+{
+    FsTransportStats transport;
+    AioStats aio;
+
+    stats->in_flight += fs_worker_in_flight(worker);
+    stats->requests += atomic_load_explicit(&worker->received, memory_order_relaxed);
+    stats->replies += atomic_load_explicit(&worker->answered, memory_order_relaxed) +
+                      atomic_load_explicit(&worker->answered_elsewhere, memory_order_relaxed);
+    stats->offloaded += atomic_load_explicit(&worker->offloaded, memory_order_relaxed);
+    worker->transport->ops->get_stats(worker->transport, &transport);
+    stats->device_reads += transport.reads;
+    stats->device_eagain += transport.eagain;
+    stats->device_writes += transport.writes;
+    aio_context_get_stats(worker->ctx, &aio);
+    aio_stats_add(&stats->aio, &aio);
+}
+
+void fs_session_get_worker_stats(FsSession *session, unsigned index, FsSessionStats *stats)
+{
+    g_assert(index < session->worker_count);
+    *stats = (FsSessionStats){0};
+    add_worker_stats(&session->workers[index], stats);
+}
+
 void fs_session_get_stats(FsSession *session, FsSessionStats *stats)
 {
     *stats = (FsSessionStats){0};
     for (unsigned i = 0; i < session->worker_count; i++) {
-        FsWorker *worker = &session->workers[i];
-        FsTransportStats transport;
-        AioStats aio;
-
-        stats->in_flight += fs_worker_in_flight(worker);
-        stats->requests += atomic_load_explicit(&worker->received, memory_order_relaxed);
-        stats->replies += atomic_load_explicit(&worker->answered, memory_order_relaxed) +
-                          atomic_load_explicit(&worker->answered_elsewhere, memory_order_relaxed);
-        stats->offloaded += atomic_load_explicit(&worker->offloaded, memory_order_relaxed);
-        worker->transport->ops->get_stats(worker->transport, &transport);
-        stats->device_reads += transport.reads;
-        stats->device_eagain += transport.eagain;
-        stats->device_writes += transport.writes;
-        aio_context_get_stats(worker->ctx, &aio);
-        aio_stats_add(&stats->aio, &aio);
+        add_worker_stats(&session->workers[i], stats);
     }
+}
+
+void fs_session_merge_times(FsSession *session, unsigned index, FsTimes *into)
+{
+    g_assert(index < session->worker_count);
+    fs_times_merge(into, session->workers[index].times);
 }

@@ -16,6 +16,7 @@
 #include "aio/context.h"
 #include "aio/pool.h"
 #include "fs/session/filesystem.h"
+#include "fs/session/times.h"
 
 typedef struct FsSession FsSession;
 
@@ -105,5 +106,14 @@ typedef struct FsSessionStats {
     AioStats aio;           /**< sum over the workers */
 } FsSessionStats;
 void fs_session_get_stats(FsSession *session, FsSessionStats *stats);
+
+/** Workers that serve; 0 before start and after free has begun. */
+unsigned fs_session_worker_count(const FsSession *session);
+
+/** The counters of worker @index alone. */
+void fs_session_get_worker_stats(FsSession *session, unsigned index, FsSessionStats *stats);
+
+/** Add the times of worker @index to @into, which is the caller's. */
+void fs_session_merge_times(FsSession *session, unsigned index, FsTimes *into);
 
 #endif /* SLUICE_FS_SESSION_SESSION_H */

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "aio/trace.h"
 #include "fs/session/check.h"
 #include "fs/session/extra.h"
 #include "fs/session/init.h"
@@ -62,8 +63,24 @@ static void keep_or_free(FsWorker *worker, FsRequest *request)
     worker->free_count++;
 }
 
+static void count_times(FsTimes *times, const FsRequest *request)
+{
+    /* What has no answer is done now. */
+    int64_t answered = request->answered_at != 0 ? request->answered_at : aio_clock_ns();
+
+    fs_times_record(times, request->opcode, request->error,
+                    (uint64_t)MAX(answered - request->received_at, 0));
+    if (request->queued != 0) {
+        aio_histogram_record(&times->queue, (uint64_t)request->queued);
+    }
+    if (request->sent_at != 0) {
+        aio_histogram_record(&times->reply, (uint64_t)MAX(request->sent_at - answered, 0));
+    }
+}
+
 static void recycle(FsWorker *worker, FsRequest *request)
 {
+    count_times(worker->times, request);
     if (request->live_prev != NULL) {
         request->live_prev->live_next = request->live_next;
     } else {
@@ -244,6 +261,12 @@ static void worker_received(FsRequest *request, void *opaque)
     request->open_flags = 0;
     request->deferrable = false;
     request->offloaded = false;
+    request->received_at = aio_clock_ns();
+    request->answered_at = 0;
+    request->sent_at = 0;
+    request->queued = 0;
+    request->error = 0;
+    AIO_TRACE4(request_receive, request->unique, request->opcode, request->nodeid, &request->io);
     request->used =
         request->length > FS_TRANSPORT_HEADROOM ? request->length - FS_TRANSPORT_HEADROOM : 0;
 
@@ -396,6 +419,7 @@ static void open_on_thread(void *opaque)
 
     aio_timer_init(&worker->idle_timer, worker->ctx, idle_timer_fired);
     worker->returns_bh = aio_bh_new(worker->ctx, returns_bh, worker);
+    aio_io_set_latency(worker->ctx, &worker->times->backing);
     worker->transport = fs_device_new(&params, open->error);
 }
 
@@ -409,6 +433,7 @@ static void close_on_thread(void *opaque)
     }
     aio_bh_delete(worker->returns_bh);
     worker->returns_bh = NULL;
+    aio_io_set_latency(worker->ctx, NULL);
 }
 
 bool fs_worker_open(FsWorker *worker, FsSession *session, unsigned index, GError **error)
@@ -427,6 +452,7 @@ bool fs_worker_open(FsWorker *worker, FsSession *session, unsigned index, GError
         return false;
     }
     worker->ctx = aio_iothread_context(worker->thread);
+    worker->times = fs_times_new();
     aio_iothread_call(worker->thread, open_on_thread, &open);
     if (worker->transport == NULL) {
         g_prefix_error(error, "cannot open the device for worker %u: ", index);
@@ -512,6 +538,7 @@ void fs_worker_close(FsWorker *worker)
     aio_iothread_call(worker->thread, close_on_thread, worker);
     aio_iothread_free(worker->thread);
     worker->thread = NULL;
+    g_clear_pointer(&worker->times, fs_times_free);
     while (worker->free != NULL) {
         FsRequest *next = worker->free->next;
         g_free(worker->free);

@@ -23,6 +23,7 @@
 #include "aio/timer.h"
 #include "fs/session/request-internal.h"
 #include "fs/session/session.h"
+#include "fs/session/times.h"
 #include "fs/transport/transport.h"
 
 struct FsWorker {
@@ -44,6 +45,7 @@ struct FsWorker {
     bool starved;             /* the transport pauses until resume() */
     bool closed;
     bool drained;
+    FsTimes *times; /* written by the worker, read by any thread; constant while it is open */
 
     /* any thread */
     _Atomic(FsRequest *) returned;

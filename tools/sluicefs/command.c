@@ -24,6 +24,14 @@ const Command command_table[] = {
      "Show what the kernel, its settings and the limits of this process offer to sluicefs, and "
      "why something is missing.",
      check_run},
+    {"status", "[MNT...]", 0, G_MAXUINT, OPTION_GROUP_COMMON | OPTION_GROUP_CHECK,
+     "list the mounts and their daemons",
+     "Show each mount of sluicefs, or those named, with its daemon, and whether that answers.",
+     status_run},
+    {"stats", "[MNT]", 0, 1, OPTION_GROUP_COMMON | OPTION_GROUP_CHECK | OPTION_GROUP_STATS,
+     "show what a daemon counts and how long it takes",
+     "Ask the daemon of MNT for its counters and times; without MNT, of the only mount there is.",
+     stats_run},
     {NULL},
 };
 

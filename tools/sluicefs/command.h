@@ -50,5 +50,7 @@ int passthrough_run(Options *options);
 int null_run(Options *options);
 int umount_run(Options *options);
 int check_run(Options *options);
+int status_run(Options *options);
+int stats_run(Options *options);
 
 #endif /* SLUICE_TOOLS_COMMAND_H */

@@ -83,6 +83,13 @@ static void entry_name(char name[32], dev_t device)
     snprintf(name, 32, "%u:%u", major(device), minor(device));
 }
 
+char *instance_socket_path(uid_t owner, dev_t device)
+{
+    g_autofree char *directory = instance_directory(owner);
+
+    return g_strdup_printf("%s/%u:%u.socket", directory, major(device), minor(device));
+}
+
 /* Open, lock and fill the entry, below the locked directory. */
 static bool make_entry(Instance *instance, const char *text, GError **error)
 {

@@ -37,4 +37,7 @@ int instance_find(dev_t device, uid_t owner, pid_t *pid, GError **error);
  */
 char *instance_directory(uid_t owner);
 
+/** Where the daemon of @owner's mount with @device listens (control.h). Free with g_free(). */
+char *instance_socket_path(uid_t owner, dev_t device);
+
 #endif /* SLUICE_TOOLS_INSTANCE_H */

@@ -105,6 +105,38 @@ MountEntry *mount_table_parse_line(const char *line)
     return entry;
 }
 
+bool mount_entry_is_fuse(const MountEntry *entry)
+{
+    return strcmp(entry->type, "fuse") == 0 || g_str_has_prefix(entry->type, "fuse.");
+}
+
+GPtrArray *mount_table_ours(GError **error)
+{
+    g_autoptr(GPtrArray) entries = g_ptr_array_new_with_free_func((GDestroyNotify)mount_entry_free);
+    g_autofree char *table = NULL;
+    g_auto(GStrv) lines = NULL;
+
+    if (!g_file_get_contents("/proc/self/mountinfo", &table, NULL, error)) {
+        g_prefix_error(error, "cannot read the mount table: ");
+        return NULL;
+    }
+    lines = g_strsplit(table, "\n", -1);
+    for (char **line = lines; *line != NULL; line++) {
+        MountEntry *entry = mount_table_parse_line(*line);
+        bool wanted = entry != NULL && strcmp(entry->type, "fuse.sluicefs") == 0;
+
+        for (guint i = 0; wanted && i < entries->len; i++) {
+            wanted = ((MountEntry *)g_ptr_array_index(entries, i))->device != entry->device;
+        }
+        if (wanted) {
+            g_ptr_array_add(entries, entry);
+        } else {
+            mount_entry_free(entry);
+        }
+    }
+    return g_steal_pointer(&entries);
+}
+
 typedef bool MountMatch(const MountEntry *entry, guint64 wanted);
 
 static bool matches_id(const MountEntry *entry, guint64 wanted)

@@ -37,6 +37,15 @@ MountEntry *mount_table_find_path(const char *path, GError **error) G_GNUC_WARN_
 /** The first mount of the file system with @device, or NULL with @error. */
 MountEntry *mount_table_find_device(dev_t device, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * Every mount of sluicefs, in the order of the table, a file system that is
+ * mounted twice once. An array of MountEntry, or NULL with @error.
+ */
+GPtrArray *mount_table_ours(GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Whether @entry is a FUSE mount; only such can be ours. */
+bool mount_entry_is_fuse(const MountEntry *entry);
+
 /** Parse one line of mountinfo; NULL if it is not one. */
 MountEntry *mount_table_parse_line(const char *line);
 

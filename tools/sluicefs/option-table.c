@@ -133,6 +133,13 @@ const OptionSpec option_table[] = {
 
     {"json", 0, OPTION_FLAG, OPTION_GROUP_CHECK, FIELD(json),
      .help = "Print a JSON object instead of text."},
+
+    {"prometheus", 0, OPTION_FLAG, OPTION_GROUP_STATS, FIELD(prometheus),
+     .help = "Print the text format that Prometheus reads."},
+    {"watch", 'w', OPTION_FLAG, OPTION_GROUP_STATS, FIELD(watch),
+     .help = "Show what happens now, again and again, until interrupted or unmounted."},
+    {"interval", 0, OPTION_SECONDS, OPTION_GROUP_STATS, FIELD(interval), .argument = "SECONDS",
+     .initial = "1", .help = "How often to look with --watch."},
     {NULL},
 };
 
@@ -215,6 +222,8 @@ const char *option_group_title(OptionGroup group)
         return "Unmount";
     case OPTION_GROUP_CHECK:
         return "Output";
+    case OPTION_GROUP_STATS:
+        return "Statistics";
     }
     g_assert_not_reached();
 }

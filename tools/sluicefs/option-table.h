@@ -21,6 +21,7 @@ typedef enum OptionGroup {
     OPTION_GROUP_DIRECTORY = 1u << 4, /**< passthrough */
     OPTION_GROUP_UMOUNT = 1u << 5,
     OPTION_GROUP_CHECK = 1u << 6,
+    OPTION_GROUP_STATS = 1u << 12,
 } OptionGroup;
 
 #define OPTION_GROUPS_SERVE                                                                        \

@@ -49,8 +49,12 @@ typedef struct Options {
     double timeout;
     bool lazy, force;
 
-    /* check */
+    /* check, status, stats */
     bool json;
+
+    /* stats */
+    bool prometheus, watch;
+    double interval;
 
     GPtrArray *arguments; /* of char *: what is not an option, in order */
     bool given[256];      /* entry n of the table was given by the user */

@@ -34,6 +34,7 @@
 #include <gio/gio.h>
 #include <glib-unix.h>
 
+#include "tools/sluicefs/control.h"
 #include "tools/sluicefs/daemonize.h"
 #include "tools/sluicefs/instance.h"
 #include "tools/sluicefs/log.h"
@@ -55,7 +56,9 @@ typedef struct Serve {
     void *userdata; /* of the backend */
     FsSession *session;
     Instance *instance;
-    int parent_fd; /* -1 in the foreground and after ready */
+    Control *control;
+    gint64 ready_since; /* g_get_monotonic_time() */
+    int parent_fd;      /* -1 in the foreground and after ready */
     bool ready, ended;
     unsigned stop_signals;
     int status; /* exit status */
@@ -148,6 +151,71 @@ static void serve_find_mountpoint(Serve *serve, dev_t device)
     }
 }
 
+static char *backend_lines(const Serve *serve)
+{
+    GString *lines = g_string_new(NULL);
+
+    if (serve->backend->append_stats != NULL) {
+        serve->backend->append_stats(serve->userdata, lines);
+    }
+    return g_string_free(lines, FALSE);
+}
+
+static JsonObject *status_to_json(const Serve *serve)
+{
+    JsonObject *object = json_object_new();
+    FsSessionStats stats;
+
+    fs_session_get_stats(serve->session, &stats);
+    json_object_set_int_member(object, "pid", getpid());
+    json_object_set_string_member(object, "version", SLUICE_VERSION);
+    json_object_set_string_member(object, "command", serve->backend->command);
+    json_object_set_string_member(object, "source", serve->shown_source);
+    json_object_set_string_member(object, "mountpoint", serve->mountpoint);
+    json_object_set_double_member(object, "uptime_seconds",
+                                  (double)(g_get_monotonic_time() - serve->ready_since) /
+                                      G_USEC_PER_SEC);
+    json_object_set_int_member(object, "threads", fs_session_worker_count(serve->session));
+    json_object_set_int_member(object, "requests", (gint64)stats.requests);
+    json_object_set_int_member(object, "in_flight", (gint64)stats.in_flight);
+    return object;
+}
+
+/* Somebody asks by the control socket. */
+static JsonObject *serve_answer(const char *command, void *opaque)
+{
+    Serve *serve = opaque;
+
+    if (strcmp(command, "status") == 0) {
+        return status_to_json(serve);
+    }
+    if (strcmp(command, "stats") == 0) {
+        g_autofree char *lines = backend_lines(serve);
+        JsonObject *object = statistics_to_json(serve->session, lines);
+
+        json_object_set_object_member(object, "status", status_to_json(serve));
+        return object;
+    }
+    return NULL;
+}
+
+/* How other commands find this daemon and talk to it; it serves without as well. */
+static void serve_register(Serve *serve, dev_t device)
+{
+    g_autoptr(GError) error = NULL;
+
+    serve->instance = instance_register(device, serve->backend->command, serve->shown_source,
+                                        serve->mountpoint, &error);
+    if (serve->instance == NULL) {
+        g_warning("'sluicefs umount' will not find this daemon: %s", error->message);
+        return;
+    }
+    serve->control = control_new(device, serve_answer, serve, &error);
+    if (serve->control == NULL) {
+        g_warning("'sluicefs stats' will not reach this daemon: %s", error->message);
+    }
+}
+
 /* Session event: INIT is done. */
 static void serve_ready(FsSession *session, void *opaque)
 {
@@ -159,13 +227,9 @@ static void serve_ready(FsSession *session, void *opaque)
     if (fd_of_mountpoint(serve->mountpoint) >= 0) {
         serve_find_mountpoint(serve, device);
     }
+    serve->ready_since = g_get_monotonic_time();
     if (device != 0) {
-        serve->instance = instance_register(device, serve->backend->command, serve->shown_source,
-                                            serve->mountpoint, &error);
-        if (serve->instance == NULL) {
-            g_warning("'sluicefs umount' will not find this daemon: %s", error->message);
-            g_clear_error(&error);
-        }
+        serve_register(serve, device);
     }
     if (serve->pid_file != NULL) {
         serve_write_pid_file(serve->pid_file);
@@ -256,11 +320,10 @@ static gboolean serve_on_hup(gpointer opaque)
 static void serve_log_statistics(Serve *serve)
 {
     g_autoptr(GString) text = g_string_new(NULL);
+    g_autofree char *lines = backend_lines(serve);
 
     statistics_append_session(text, serve->session);
-    if (serve->backend->append_stats != NULL) {
-        serve->backend->append_stats(serve->userdata, text);
-    }
+    g_string_append(text, lines);
     statistics_log(text->str);
 }
 
@@ -407,6 +470,7 @@ static int serve_main(Serve *serve)
         report(&serve->status, EXIT_FAILED, error);
     }
 
+    control_free(serve->control);
     for (size_t i = 0; i < G_N_ELEMENTS(handlers); i++) {
         g_source_remove(sources[i]);
     }

@@ -157,11 +157,6 @@ static bool abort_connection(const MountEntry *entry, GError **error)
     return false;
 }
 
-static bool is_ours(const MountEntry *entry)
-{
-    return strcmp(entry->type, "fuse") == 0 || g_str_has_prefix(entry->type, "fuse.");
-}
-
 static bool wait_for_daemon(int daemon_fd, pid_t daemon, gint64 deadline_us, GError **error)
 {
     if (wait_readable(daemon_fd, deadline_us)) {
@@ -187,7 +182,7 @@ static bool umount_one(const Options *options, const char *path, GError **error)
     if (entry == NULL) {
         return false;
     }
-    if (!is_ours(entry)) {
+    if (!mount_entry_is_fuse(entry)) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
                     "it is a mount of type %s, not of sluicefs (use umount)", entry->type);
         return false;
