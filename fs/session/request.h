@@ -65,7 +65,7 @@ void *fs_request_get_data(const FsRequest *request);
  * allocation: FS_REQUEST_SCRATCH bytes aligned as from malloc(), of undefined
  * content at the start, valid until the answer.
  */
-#define FS_REQUEST_SCRATCH 64
+#define FS_REQUEST_SCRATCH 768
 void *fs_request_scratch(FsRequest *request);
 
 /**

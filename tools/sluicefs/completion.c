@@ -40,7 +40,9 @@ static void append_choices(GString *out, const OptionSpec *spec)
 static void append_list_words(GString *out)
 {
     for (const OptionSpec *spec = option_table; spec->name != NULL; spec++) {
-        if ((spec->group & (OPTION_GROUPS_SERVE | OPTION_GROUP_DIRECTORY)) != 0 &&
+        const unsigned groups = OPTION_GROUPS_SERVE | OPTION_GROUP_DIRECTORY | OPTION_GROUP_DISK;
+
+        if ((spec->group & groups) != 0 && option_find(groups, spec->name) == spec &&
             spec->group != OPTION_GROUP_COMMON && spec->kind != OPTION_LIST) {
             g_string_append_printf(out, "%s%s ", spec->name, spec->kind == OPTION_FLAG ? "" : "=");
         }

@@ -18,13 +18,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/sluicefs/command.h"
 #include "tools/sluicefs/help.h"
 #include "tools/sluicefs/mount-table.h"
-
-#define HELPER_GROUPS (OPTION_GROUPS_SERVE | OPTION_GROUP_DIRECTORY)
 
 /* What of an existing mount a remount keeps unless told otherwise. */
 #define REMOUNT_FLAGS                                                                              \
@@ -55,6 +54,24 @@ static int remount(const Options *options, const char *mountpoint)
     return EXIT_OK;
 }
 
+static bool is_disk(const char *source)
+{
+    struct stat st;
+
+    return source != NULL && stat(source, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
+}
+
+/* The options that SRC, as far as it is known, can be served with. */
+static unsigned groups_for(const char *source)
+{
+    return OPTION_GROUPS_SERVE | (is_disk(source) ? OPTION_GROUP_DISK : OPTION_GROUP_DIRECTORY);
+}
+
+static const Command *command_for(const char *source)
+{
+    return command_find(is_disk(source) ? "disk" : "passthrough");
+}
+
 /* Serve SRC on MNT by the command for what SRC is. */
 static int mount_source(Options *options)
 {
@@ -76,7 +93,7 @@ static int mount_source(Options *options)
     if (options->remount) {
         return remount(options, mountpoint);
     }
-    return passthrough_run(options);
+    return command_for(g_ptr_array_index(options->arguments, 0))->run(options);
 }
 
 /* mount(8) means everybody's mount; what the list says goes first. */
@@ -97,6 +114,7 @@ int mount_helper_main(int argc, char *const *argv)
     g_autoptr(GString) list = g_string_new(NULL);
     g_autoptr(GError) error = NULL;
     bool sloppy = false, fake = false;
+    const char *source;
 
     for (int i = 0; i < argc; i++) {
         const char *word = argv[i];
@@ -127,8 +145,9 @@ int mount_helper_main(int argc, char *const *argv)
             }
         }
     }
-    if (!options_parse_list(options, HELPER_GROUPS, list->str, sloppy, &error)) {
-        return command_usage_error(command_find("passthrough"), "%s", error->message);
+    source = options->arguments->len > 0 ? g_ptr_array_index(options->arguments, 0) : NULL;
+    if (!options_parse_list(options, groups_for(source), list->str, sloppy, &error)) {
+        return command_usage_error(command_for(source), "%s", error->message);
     }
     apply_mount_defaults(options);
     return fake ? EXIT_OK : mount_source(options);
@@ -155,13 +174,28 @@ bool mount_helper_is_short_form(int argc, char *const *argv)
            g_str_has_prefix(argv[0], "source:") || access(argv[0], F_OK) == 0;
 }
 
+/* The first word that is no option. */
+static const char *find_source(int argc, char *const *argv)
+{
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "-o") == 0) {
+            i++;
+        } else if (argv[i][0] != '-') {
+            return argv[i];
+        }
+    }
+    return NULL;
+}
+
 int mount_helper_short_form(int argc, char *const *argv)
 {
+    const char *source = find_source(argc, argv);
+
     g_autoptr(Options) options = options_new();
     g_autoptr(GError) error = NULL;
 
-    if (!options_parse(options, HELPER_GROUPS, argc, argv, &error)) {
-        return command_usage_error(command_find("passthrough"), "%s", error->message);
+    if (!options_parse(options, groups_for(source), argc, argv, &error)) {
+        return command_usage_error(command_for(source), "%s", error->message);
     }
     return mount_source(options);
 }

@@ -16,6 +16,8 @@ static const char *const poll_choices[] = {"off", "classic", "weighted", NULL};
 static const char *const engine_choices[] = {"auto", "uring", "threads", NULL};
 static const char *const cache_choices[] = {"none", "auto", "always", NULL};
 static const char *const lock_choices[] = {"local", "remote", NULL};
+static const char *const disk_cache_choices[] = {"none", "writeback", NULL};
+static const char *const format_choices[] = {"auto", "raw", NULL};
 static const char *const xdev_choices[] = {"allow", "deny", NULL};
 
 #define FIELD(member) .offset = offsetof(Options, member)
@@ -123,6 +125,26 @@ const OptionSpec option_table[] = {
     {"xattr", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(xattr), .initial = "yes",
      .help = "Offer extended attributes, and access control lists with them."},
 
+    {"list", 'l', OPTION_FLAG, OPTION_GROUP_DISK, FIELD(list),
+     .help = "Print the partitions of DISK instead of serving it."},
+    {"partition", 0, OPTION_STRING, OPTION_GROUP_DISK, FIELD(partition),
+     .argument = "N|label:L|uuid:U",
+     .help = "Show nothing but this partition: its number, or the label or UUID of it or of the "
+             "file system in it."},
+    {"format", 0, OPTION_CHOICE, OPTION_GROUP_DISK, FIELD(format), .argument = "auto|raw",
+     .choices = format_choices, .initial = "auto",
+     .help = "What kind of image it is. An image that looks like another format is served as raw "
+             "bytes only if this says raw."},
+    {"cache", 0, OPTION_CHOICE, OPTION_GROUP_DISK, FIELD(disk_cache), .argument = "none|writeback",
+     .choices = disk_cache_choices, .initial = "writeback",
+     .help = "Whether the image is read and written through the page cache."},
+    {"offset", 0, OPTION_STRING, OPTION_GROUP_DISK, FIELD(offset), .argument = "BYTES",
+     .help = "Where in the file the disk begins; K, M, G, T stand for powers of 1024."},
+    {"size", 0, OPTION_STRING, OPTION_GROUP_DISK, FIELD(size), .argument = "BYTES",
+     .help = "How long the disk is, if not up to the end of the file."},
+    {"wait", 0, OPTION_SECONDS, OPTION_GROUP_DISK, FIELD(wait), .argument = "SECONDS",
+     .initial = "0", .help = "How long to wait for another process that uses the image."},
+
     {"timeout", 0, OPTION_SECONDS, OPTION_GROUP_UMOUNT, FIELD(timeout), .argument = "SECONDS",
      .initial = "0", .help = "Give up after this time; 0 waits for as long as it takes."},
     {"lazy", 'l', OPTION_FLAG, OPTION_GROUP_UMOUNT, FIELD(lazy),
@@ -222,6 +244,8 @@ const char *option_group_title(OptionGroup group)
         return "Unmount";
     case OPTION_GROUP_CHECK:
         return "Output";
+    case OPTION_GROUP_DISK:
+        return "Disk";
     case OPTION_GROUP_STATS:
         return "Statistics";
     }

@@ -21,6 +21,7 @@ typedef enum OptionGroup {
     OPTION_GROUP_DIRECTORY = 1u << 4, /**< passthrough */
     OPTION_GROUP_UMOUNT = 1u << 5,
     OPTION_GROUP_CHECK = 1u << 6,
+    OPTION_GROUP_DISK = 1u << 7,
     OPTION_GROUP_STATS = 1u << 12,
 } OptionGroup;
 
@@ -80,6 +81,8 @@ typedef enum EngineChoice { ENGINE_AUTO, ENGINE_URING, ENGINE_THREADS } EngineCh
 typedef enum LevelChoice { LEVEL_ERROR, LEVEL_WARNING, LEVEL_INFO, LEVEL_DEBUG } LevelChoice;
 typedef enum CacheChoice { CACHE_NONE, CACHE_AUTO, CACHE_ALWAYS } CacheChoice;
 typedef enum LocksChoice { LOCKS_LOCAL, LOCKS_REMOTE } LocksChoice;
+typedef enum DiskCacheChoice { DISK_CACHE_NONE, DISK_CACHE_WRITEBACK } DiskCacheChoice;
+typedef enum FormatChoice { FORMAT_AUTO, FORMAT_RAW } FormatChoice;
 typedef enum XdevChoice { XDEV_ALLOW, XDEV_DENY } XdevChoice;
 
 #endif /* SLUICE_TOOLS_OPTION_TABLE_H */

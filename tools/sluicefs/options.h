@@ -45,6 +45,13 @@ typedef struct Options {
     double entry_timeout, attr_timeout;
     bool writeback, xattr;
 
+    /* disk */
+    bool list;
+    char *partition, *offset, *size;
+    int format;     /* FormatChoice */
+    int disk_cache; /* DiskCacheChoice */
+    double wait;
+
     /* umount */
     double timeout;
     bool lazy, force;

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * From the name of an image to its block node.
+ *
+ * Why a raw image that looks like another format is not opened for writing
+ * without being asked to: whoever can write to a raw disk (a guest) can write
+ * the header of a format with a backing file of his choice to its beginning. If
+ * the next one to open it believed that, he would read that file.
+ */
+#include "fs/block/open.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <gio/gio.h>
+
+#include "fs/block/image-lock.h"
+#include "fs/block/raw.h"
+#include "fs/block/slice.h"
+
+void block_open_params_init(BlockOpenParams *params)
+{
+    *params = (BlockOpenParams){.length = -1};
+}
+
+/* A format that @head, the first bytes of an image, looks like; NULL: none that is known. */
+static const char *looks_like(const char *head)
+{
+    static const struct {
+        const char *magic;
+        size_t length, offset;
+        const char *name;
+    } formats[] = {
+        {"QFI\xfb", 4, 0, "qcow2"},           {"KDMV", 4, 0, "VMDK"},
+        {"vhdxfile", 8, 0, "VHDX"},           {"conectix", 8, 0, "VHD"},
+        {"\x7f\x10\xda\xbe", 4, 0x40, "VDI"}, {"QED\0", 4, 0, "QED"},
+        {"LUKS\xba\xbe", 6, 0, "LUKS"},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
+        if (memcmp(head + formats[i].offset, formats[i].magic, formats[i].length) == 0) {
+            return formats[i].name;
+        }
+    }
+    return NULL;
+}
+
+static bool check_format(BlockNode *node, const BlockOpenParams *params, GError **error)
+{
+    char head[512] = {0};
+    const char *format;
+    int result;
+
+    if (params->format == BLOCK_FORMAT_RAW) {
+        return true;
+    }
+    result = block_read_now(node, head, MIN((size_t)node->size, sizeof(head)), 0);
+    if (result < 0) {
+        g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(-result), "cannot read '%s': %s",
+                    node->name, g_strerror(-result));
+        return false;
+    }
+    format = looks_like(head);
+    if (format == NULL) {
+        return true;
+    }
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                "'%s' looks like an image in the format %s, which is not supported; if it is a "
+                "raw image with such content, say format=raw",
+                node->name, format);
+    return false;
+}
+
+/* What must be put right about a descriptor just opened; -1 with errno. */
+static int settle(int fd)
+{
+    struct stat st;
+
+    if (fd < 0) {
+        return -1;
+    }
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        close(fd);
+        errno = EISDIR;
+        return -1;
+    }
+    /* O_NONBLOCK was for the open of a FIFO; on a file the ring would take it at its word. */
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    return fd;
+}
+
+/* Open the file as far as @access allows; *@read_only: how it was. -1 with errno. */
+static int open_file(const char *path, const BlockOpenParams *params, bool *read_only)
+{
+    const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (params->direct ? O_DIRECT : 0);
+    int fd = -1;
+
+    *read_only = params->access == BLOCK_ACCESS_READ_ONLY;
+    if (!*read_only) {
+        fd = open(path, flags | O_RDWR);
+        if (fd >= 0 || params->access == BLOCK_ACCESS_READ_WRITE ||
+            (errno != EACCES && errno != EROFS && errno != EPERM && errno != ETXTBSY)) {
+            return settle(fd);
+        }
+        *read_only = true;
+        int why = errno;
+        fd = open(path, flags | O_RDONLY);
+        if (fd >= 0) {
+            g_message("'%s' is read-only: %s", path, g_strerror(why));
+        }
+        return settle(fd);
+    }
+    return settle(open(path, flags | O_RDONLY));
+}
+
+static const char *advice(int error, const BlockOpenParams *params)
+{
+    switch (error) {
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return params->access == BLOCK_ACCESS_READ_WRITE ? " (without rw it is served read-only)"
+                                                         : "";
+    case EINVAL:
+        return params->direct ? " (its file system has no direct I/O: use cache=writeback)" : "";
+    case EISDIR:
+        return " (an image is a file or a block device; 'sluicefs passthrough' serves directories)";
+    default:
+        return "";
+    }
+}
+
+BlockNode *block_open(const char *path, const BlockOpenParams *params, GError **error)
+{
+    g_autoptr(BlockNode) node = NULL;
+    bool read_only;
+    int64_t length;
+    int fd = open_file(path, params, &read_only);
+
+    if (fd < 0) {
+        int number = errno;
+
+        g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(number), "cannot open '%s': %s%s",
+                    path, g_strerror(number), advice(number, params));
+        return NULL;
+    }
+    node = block_raw_new(fd, path, read_only, params->direct, error);
+    if (node == NULL) {
+        g_prefix_error(error, "cannot open '%s': ", path);
+        return NULL;
+    }
+    if (!block_image_lock(fd, path, !read_only, params->wait_seconds, error) ||
+        !check_format(node, params, error)) {
+        return NULL;
+    }
+    if (params->offset == 0 && params->length < 0) {
+        return g_steal_pointer(&node);
+    }
+    length = params->length >= 0 ? params->length : MAX(node->size - params->offset, 0);
+    return block_slice_new(node, path, params->offset, length, error);
+}

@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A disk as a directory: the operations.
+ *
+ * How it works: the names are constant (tree.c), so nothing needs a lock and the kernel may
+ * keep names for as long as it likes. A READ or WRITE is one request to the file's block
+ * node, in the FUSE request's scratch room, with the FUSE request's buffer as its
+ * memory.
+ *
+ * disk and partN are two files over the same bytes. The kernel has a page cache for
+ * each, and they would not see each other's writes: so all files are opened with
+ * FOPEN_DIRECT_IO, unless there is one file only.
+ */
+#include "fs/disk/disk.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/block/raw.h"
+#include "fs/block/slice.h"
+#include "fs/disk/tree.h"
+#include "fs/session/kernel-abi.h"
+#include "fs/session/session.h"
+
+#define FOREVER        86400.0
+#define ATTR_TIMEOUT   1.0 /* the image's times */
+#define PREFERRED_SIZE 4096
+
+struct FsDisk {
+    BlockNode *node; /* referenced */
+    DiskTree *tree;
+    bool one_file;
+    struct stat image; /* when it was opened */
+    int image_fd;      /* the node's; -1: not known */
+    _Atomic(uint64_t) reads, writes, flushes, zeroes;
+};
+
+/* What a FUSE request remembers while its node works. */
+typedef struct DiskIo {
+    BlockRequest block;
+    FsRequest *request;
+    BlockNode *node;
+    size_t length; /* bytes to answer */
+    int whence;    /* of LSEEK */
+} DiskIo;
+
+static_assert(sizeof(DiskIo) <= FS_REQUEST_SCRATCH, "fits into a request's scratch room");
+
+static FsDisk *disk_of(fuse_req_t req)
+{
+    return fuse_req_userdata(req);
+}
+
+static void count(_Atomic(uint64_t) *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* --- attributes --- */
+
+static mode_t mode_of(const FsDisk *disk, const DiskEntry *entry)
+{
+    const mode_t bits =
+        disk->image.st_mode & (entry->kind == DISK_FILE && entry->node->read_only ? 0444 : 0666);
+
+    switch (entry->kind) {
+    case DISK_FILE:
+        return S_IFREG | bits;
+    case DISK_LINK:
+        return S_IFLNK | 0777;
+    default:
+        /* Who may read may search. */
+        return S_IFDIR | (bits & 0444) | (bits & 0444) >> 2 | 0700;
+    }
+}
+
+static struct stat stat_of(const FsDisk *disk, uint64_t ino)
+{
+    const DiskEntry *entry = disk_tree_get(disk->tree, ino);
+    struct stat image = disk->image;
+    struct stat attr = {
+        .st_ino = ino,
+        .st_mode = mode_of(disk, entry),
+        .st_nlink = entry->kind == DISK_DIRECTORY ? 2 : 1,
+        .st_uid = disk->image.st_uid,
+        .st_gid = disk->image.st_gid,
+        .st_blksize = PREFERRED_SIZE,
+    };
+
+    if (disk->image_fd >= 0) {
+        fstat(disk->image_fd, &image); /* on failure as it was */
+    }
+    attr.st_atim = image.st_atim;
+    attr.st_mtim = image.st_mtim;
+    attr.st_ctim = image.st_ctim;
+    if (entry->kind == DISK_FILE) {
+        attr.st_size = entry->node->size;
+        attr.st_blocks = (attr.st_size + 511) / 512;
+    } else if (entry->kind == DISK_LINK) {
+        attr.st_size = (off_t)strlen(entry->target);
+    }
+    return attr;
+}
+
+static void reply_entry(fuse_req_t req, uint64_t ino)
+{
+    const struct fuse_entry_param entry = {
+        .ino = ino,
+        .attr = stat_of(disk_of(req), ino),
+        .attr_timeout = ATTR_TIMEOUT,
+        .entry_timeout = FOREVER,
+    };
+
+    fuse_reply_entry(req, &entry);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    uint64_t ino = disk_tree_lookup(disk_of(req)->tree, parent, name);
+
+    if (ino == 0) {
+        fuse_reply_err(req, ENOENT);
+    } else {
+        reply_entry(req, ino);
+    }
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    const FsDisk *disk = disk_of(req);
+
+    if (disk_tree_get(disk->tree, ino) == NULL) {
+        fuse_reply_err(req, ENOENT);
+        return;
+    }
+    const struct stat attr = stat_of(disk, ino);
+    fuse_reply_attr(req, &attr, ATTR_TIMEOUT);
+}
+
+/*
+ * Like a block device: O_TRUNC on opening is without effect, any other change of the size is
+ * an error, and times are the image's.
+ */
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+                       struct fuse_file_info *fi)
+{
+    const DiskEntry *entry = disk_tree_get(disk_of(req)->tree, ino);
+    const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME |
+                      FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW;
+
+    if (entry == NULL) {
+        fuse_reply_err(req, ENOENT);
+    } else if (to_set & ~(FUSE_SET_ATTR_SIZE | times)) {
+        fuse_reply_err(req, EPERM);
+    } else if (to_set & FUSE_SET_ATTR_SIZE && entry->kind != DISK_FILE) {
+        fuse_reply_err(req, EINVAL);
+    } else if (to_set & FUSE_SET_ATTR_SIZE && attr->st_size != entry->node->size &&
+               (attr->st_size != 0 || fi != NULL)) {
+        fuse_reply_err(req, EINVAL);
+    } else {
+        op_getattr(req, ino, fi);
+    }
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    const DiskEntry *entry = disk_tree_get(disk_of(req)->tree, ino);
+
+    if (entry == NULL || entry->kind != DISK_LINK) {
+        fuse_reply_err(req, EINVAL);
+    } else {
+        fuse_reply_readlink(req, entry->target);
+    }
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                       struct fuse_file_info *fi)
+{
+    const FsDisk *disk = disk_of(req);
+    const DiskEntry *directory = disk_tree_get(disk->tree, ino);
+    g_autofree char *buffer = g_try_malloc(size);
+    size_t used = 0;
+
+    if (directory == NULL || directory->kind != DISK_DIRECTORY || buffer == NULL || off < 0) {
+        fuse_reply_err(req, buffer == NULL ? ENOMEM : ENOTDIR);
+        return;
+    }
+    /* Offsets: 0 ".", 1 "..", n + 1 behind the entry with inode number n. */
+    for (uint64_t next = (uint64_t)off; next <= disk->tree->entries->len; next++) {
+        const uint64_t shown = next == 0 ? ino : next == 1 ? directory->parent : next;
+        const DiskEntry *entry = disk_tree_get(disk->tree, shown);
+        const struct stat attr = {.st_ino = shown, .st_mode = mode_of(disk, entry)};
+        const char *name = next == 0 ? "." : next == 1 ? ".." : entry->name;
+
+        if (next > 1 && entry->parent != ino) {
+            continue;
+        }
+        size_t length =
+            fuse_add_direntry(req, buffer + used, size - used, name, &attr, (off_t)next + 1);
+        if (length > size - used) {
+            break;
+        }
+        used += length;
+    }
+    fuse_reply_buf(req, buffer, used);
+}
+
+/* --- data --- */
+
+static const DiskEntry *file_of(fuse_req_t req, fuse_ino_t ino)
+{
+    const DiskEntry *entry = disk_tree_get(disk_of(req)->tree, ino);
+
+    return entry != NULL && entry->kind == DISK_FILE ? entry : NULL;
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    const DiskEntry *entry = file_of(req, ino);
+
+    if (entry == NULL) {
+        fuse_reply_err(req, EISDIR);
+    } else if (entry->node->read_only && (fi->flags & O_ACCMODE) != O_RDONLY) {
+        fuse_reply_err(req, EROFS);
+    } else {
+        fs_request_set_open_flags(fs_request_current(),
+                                  disk_of(req)->one_file
+                                      ? FOPEN_KEEP_CACHE
+                                      : FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES);
+        fuse_reply_open(req, fi);
+    }
+}
+
+static DiskIo *new_io(BlockNode *node)
+{
+    FsRequest *request = fs_request_current();
+    DiskIo *io = fs_request_scratch(request);
+
+    io->request = request;
+    io->node = node;
+    return io;
+}
+
+static DiskIo *io_of(BlockRequest *block)
+{
+    return aio_container_of(block, DiskIo, block);
+}
+
+static void read_done(BlockRequest *block)
+{
+    DiskIo *io = io_of(block);
+
+    if (block->result < 0) {
+        fs_request_reply_error(io->request, -block->result);
+    } else {
+        fs_request_reply_data(io->request, io->length);
+    }
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                    struct fuse_file_info *fi)
+{
+    const DiskEntry *entry = file_of(req, ino);
+    FsRequest *request = fs_request_current();
+    void *buffer = fs_request_data_buffer(request, size);
+
+    if (entry == NULL || buffer == NULL || off < 0) {
+        fs_request_reply_error(request, EINVAL);
+        return;
+    }
+    DiskIo *io = new_io(entry->node);
+    io->length = off >= entry->node->size ? 0 : MIN(size, (size_t)(entry->node->size - off));
+    count(&disk_of(req)->reads);
+    block_request_init(&io->block, BLOCK_READ, buffer, io->length, io->length > 0 ? off : 0);
+    block_submit(entry->node, &io->block, read_done);
+}
+
+static void write_done(BlockRequest *block)
+{
+    DiskIo *io = io_of(block);
+
+    if (block->result < 0) {
+        fs_request_reply_error(io->request, -block->result);
+    } else {
+        fs_request_reply_write(io->request, io->length);
+    }
+}
+
+/* What reaches beyond the end is cut, as at the end of a device. */
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
+                     struct fuse_file_info *fi)
+{
+    const DiskEntry *entry = file_of(req, ino);
+    FsRequest *request = fs_request_current();
+
+    if (entry == NULL || off < 0 || off >= entry->node->size) {
+        fs_request_reply_error(request, entry == NULL || off < 0 ? EINVAL : ENOSPC);
+        return;
+    }
+    DiskIo *io = new_io(entry->node);
+    io->length = MIN(size, (size_t)(entry->node->size - off));
+    count(&disk_of(req)->writes);
+    block_request_init(&io->block, BLOCK_WRITE, (void *)(uintptr_t)data, io->length, off);
+    io->block.flags = fi->flags & (O_SYNC | O_DSYNC) ? BLOCK_FUA : 0;
+    block_submit(entry->node, &io->block, write_done);
+}
+
+static void plain_done(BlockRequest *block)
+{
+    fs_request_reply_error(io_of(block)->request, -block->result);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    const DiskEntry *entry = file_of(req, ino);
+
+    if (entry == NULL || entry->node->read_only) {
+        fuse_reply_err(req, entry == NULL ? EINVAL : 0);
+        return;
+    }
+    DiskIo *io = new_io(entry->node);
+    count(&disk_of(req)->flushes);
+    block_request_init(&io->block, BLOCK_FLUSH, NULL, 0, 0);
+    block_submit(entry->node, &io->block, plain_done);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                         struct fuse_file_info *fi)
+{
+    const DiskEntry *entry = file_of(req, ino);
+    const int kind = mode & ~FALLOC_FL_KEEP_SIZE;
+
+    if (entry == NULL || offset < 0 || length <= 0) {
+        fuse_reply_err(req, EINVAL);
+        return;
+    }
+    const int64_t inside = offset >= entry->node->size ? 0 : entry->node->size - offset;
+    if (length > inside && (mode & FALLOC_FL_KEEP_SIZE) == 0) {
+        fuse_reply_err(req, ENOSPC);
+        return;
+    }
+    if (kind != 0 && kind != FALLOC_FL_PUNCH_HOLE && kind != FALLOC_FL_ZERO_RANGE) {
+        fuse_reply_err(req, EOPNOTSUPP);
+        return;
+    }
+    DiskIo *io = new_io(entry->node);
+    if (kind == 0) {
+        fs_request_reply_error(io->request, entry->node->read_only ? EROFS : 0);
+        return;
+    }
+    count(&disk_of(req)->zeroes);
+    block_request_init(&io->block, BLOCK_ZERO, NULL, (uint64_t)MIN(length, inside),
+                       inside > 0 ? offset : 0);
+    io->block.flags = kind == FALLOC_FL_PUNCH_HOLE ? BLOCK_MAY_UNMAP : 0;
+    block_submit(entry->node, &io->block, plain_done);
+}
+
+/* --- LSEEK: ask for one range after the other --- */
+
+static void seek_from(DiskIo *io, int64_t offset);
+
+static void seek_answer(DiskIo *io, int64_t offset)
+{
+    FsRequest *previous = fs_request_enter(io->request);
+
+    fuse_reply_lseek(fs_request_fuse(io->request), offset);
+    fs_request_leave(previous);
+}
+
+static void seek_done(BlockRequest *block)
+{
+    DiskIo *io = io_of(block);
+
+    if (block->result < 0) {
+        fs_request_reply_error(io->request, -block->result);
+    } else if (((block->status & BLOCK_STATUS_DATA) != 0) == (io->whence == SEEK_DATA)) {
+        seek_answer(io, (int64_t)GPOINTER_TO_SIZE(block->opaque));
+    } else {
+        seek_from(io, (int64_t)GPOINTER_TO_SIZE(block->opaque) + (int64_t)block->run);
+    }
+}
+
+static void seek_from(DiskIo *io, int64_t offset)
+{
+    const int64_t size = io->node->size;
+
+    if (offset >= size && io->whence == SEEK_DATA) {
+        fs_request_reply_error(io->request, ENXIO);
+    } else if (offset >= size) {
+        seek_answer(io, size); /* the end is a hole */
+    } else {
+        block_request_init(&io->block, BLOCK_STATUS, NULL, (uint64_t)(size - offset), offset);
+        io->block.opaque = GSIZE_TO_POINTER((gsize)offset);
+        block_submit(io->node, &io->block, seek_done);
+    }
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+                     struct fuse_file_info *fi)
+{
+    const DiskEntry *entry = file_of(req, ino);
+
+    if (entry == NULL || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
+        fuse_reply_err(req, EINVAL);
+    } else if (off < 0 || off >= entry->node->size) {
+        fuse_reply_err(req, ENXIO);
+    } else {
+        DiskIo *io = new_io(entry->node);
+
+        io->whence = whence;
+        seek_from(io, off);
+    }
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    const FsDisk *disk = disk_of(req);
+    const struct statvfs info = {
+        .f_bsize = PREFERRED_SIZE,
+        .f_frsize = PREFERRED_SIZE,
+        .f_blocks = (fsblkcnt_t)(disk->node->size / PREFERRED_SIZE),
+        .f_files = disk->tree->entries->len,
+        .f_namemax = 255,
+    };
+
+    fuse_reply_statfs(req, &info);
+}
+
+const FsFilesystem *disk_filesystem(void)
+{
+    static const FsFilesystem filesystem = {
+        .name = "disk",
+        .ops =
+            {
+                .lookup = op_lookup,
+                .getattr = op_getattr,
+                .setattr = op_setattr,
+                .readlink = op_readlink,
+                .open = op_open,
+                .read = op_read,
+                .write = op_write,
+                .fsync = op_fsync,
+                .readdir = op_readdir,
+                .fallocate = op_fallocate,
+                .lseek = op_lseek,
+                .statfs = op_statfs,
+            },
+    };
+    return &filesystem;
+}
+
+FsDisk *disk_new(BlockNode *node, const DiskTable *table, const DiskPartition *only, GError **error)
+{
+    DiskTree *tree = disk_tree_new(node, table, only, error);
+    FsDisk *disk;
+    unsigned files = 0;
+    int64_t offset;
+
+    if (tree == NULL) {
+        return NULL;
+    }
+    disk = g_new0(FsDisk, 1);
+    disk->node = block_node_ref(node);
+    disk->tree = tree;
+    for (guint i = 0; i < tree->entries->len; i++) {
+        files += g_array_index(tree->entries, DiskEntry, i).kind == DISK_FILE;
+    }
+    disk->one_file = files == 1;
+    disk->image.st_mode = 0600;
+    disk->image_fd = block_raw_fd(block_slice_bottom(node, &offset));
+    if (disk->image_fd >= 0) {
+        fstat(disk->image_fd, &disk->image);
+    }
+    return disk;
+}
+
+void disk_free(FsDisk *disk)
+{
+    disk_tree_free(disk->tree);
+    block_node_unref(disk->node);
+    g_free(disk);
+}
+
+void disk_get_stats(const FsDisk *disk, FsDiskStats *stats)
+{
+    stats->reads = atomic_load_explicit(&disk->reads, memory_order_relaxed);
+    stats->writes = atomic_load_explicit(&disk->writes, memory_order_relaxed);
+    stats->flushes = atomic_load_explicit(&disk->flushes, memory_order_relaxed);
+    stats->zeroes = atomic_load_explicit(&disk->zeroes, memory_order_relaxed);
+}

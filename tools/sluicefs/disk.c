@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/** sluicefs disk: serve a disk image as a directory of its disk and partitions. */
+#include "fs/disk/disk.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+
+#include <gio/gio.h>
+
+#include "fs/block/open.h"
+#include "tools/sluicefs/disk-list.h"
+#include "tools/sluicefs/serve.h"
+#include "tools/sluicefs/statistics.h"
+
+/* "4096", "512K", "10GiB": bytes; units are powers of 1024. */
+static bool parse_size(const char *option, const char *text, int64_t *value, GError **error)
+{
+    static const char units[] = "KMGTPE";
+    char *end;
+    guint64 number = g_ascii_strtoull(text, &end, 10);
+    unsigned shift = 0;
+
+    if (g_ascii_isdigit(text[0]) && *end != '\0') {
+        const char *unit = strchr(units, g_ascii_toupper(*end));
+
+        if (unit != NULL) {
+            shift = 10 * (unsigned)(unit - units + 1);
+            end++;
+            end += *end == 'i' ? 1 : 0;
+        }
+        end += *end == 'B' ? 1 : 0;
+    }
+    if (!g_ascii_isdigit(text[0]) || *end != '\0' || number > (guint64)(INT64_MAX >> shift)) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s=%s is not a size (a number, with K, M, G, T for powers of 1024)", option,
+                    text);
+        return false;
+    }
+    *value = (int64_t)(number << shift);
+    return true;
+}
+
+static bool open_params(const Options *options, BlockOpenParams *params, GError **error)
+{
+    block_open_params_init(params);
+    if ((options->mount_set & MS_RDONLY) != 0 || options->list) {
+        params->access = BLOCK_ACCESS_READ_ONLY;
+    } else if ((options->mount_clear & MS_RDONLY) != 0) {
+        params->access = BLOCK_ACCESS_READ_WRITE;
+    }
+    params->format = options->format == FORMAT_RAW ? BLOCK_FORMAT_RAW : BLOCK_FORMAT_AUTO;
+    params->direct = options->disk_cache == DISK_CACHE_NONE;
+    params->wait_seconds = options->wait;
+    return (options->offset == NULL ||
+            parse_size("offset", options->offset, &params->offset, error)) &&
+           (options->size == NULL || parse_size("size", options->size, &params->length, error));
+}
+
+static void *open_disk(const Options *options, const char *source, GError **error)
+{
+    g_autoptr(BlockNode) node = NULL;
+    g_autoptr(DiskTable) table = NULL;
+    const DiskPartition *only = NULL;
+    BlockOpenParams params;
+
+    if (!open_params(options, &params, error)) {
+        return NULL;
+    }
+    node = block_open(source, &params, error);
+    if (node == NULL) {
+        return NULL;
+    }
+    table = disk_table_read(node, error);
+    if (table == NULL) {
+        return NULL;
+    }
+    if (options->partition != NULL) {
+        only = disk_table_find(table, options->partition, error);
+        if (only == NULL) {
+            g_prefix_error(error, "'%s': ", source);
+            return NULL;
+        }
+    }
+    return disk_new(node, table, only, error);
+}
+
+static void append_stats(void *userdata, GString *out)
+{
+    FsDiskStats stats;
+
+    disk_get_stats(userdata, &stats);
+    statistics_append(out, "disk_reads", stats.reads);
+    statistics_append(out, "disk_writes", stats.writes);
+    statistics_append(out, "disk_flushes", stats.flushes);
+    statistics_append(out, "disk_zeroes", stats.zeroes);
+}
+
+static void close_disk(void *userdata)
+{
+    disk_free(userdata);
+}
+
+static const ServeBackend disk_backend = {
+    .command = "disk",
+    .filesystem = disk_filesystem,
+    .open = open_disk,
+    .append_stats = append_stats,
+    .close = close_disk,
+};
+
+static int list(const Options *options, const char *source)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(BlockNode) node = NULL;
+    g_autoptr(DiskTable) table = NULL;
+    BlockOpenParams params;
+
+    if (!open_params(options, &params, &error)) {
+        return command_usage_error(command_find("disk"), "%s", error->message);
+    }
+    node = block_open(source, &params, &error);
+    table = node == NULL ? NULL : disk_table_read(node, &error);
+    if (table == NULL) {
+        fprintf(stderr, "sluicefs: %s\n", error->message);
+        return EXIT_FAILED;
+    }
+    if (options->json) {
+        disk_list_json(source, node, table);
+    } else {
+        disk_list_text(source, node, table);
+    }
+    return EXIT_OK;
+}
+
+int disk_run(Options *options)
+{
+    const guint count = options->arguments->len;
+    const char *first = g_ptr_array_index(options->arguments, 0);
+    const char *source = options->source != NULL ? options->source : first;
+    const bool has_source = options->source != NULL;
+    g_autofree char *path = NULL;
+
+    if (options->json && !options->list) {
+        return command_usage_error(command_find("disk"), "--json is for --list");
+    }
+    if (count != (options->list ? 1 : 2) && !(has_source && !options->list && count == 1)) {
+        return command_usage_error(command_find("disk"), options->list
+                                                             ? "disk --list needs DISK alone"
+                                                             : "disk needs DISK and MNT");
+    }
+    if (options->list) {
+        return list(options, source);
+    }
+    /* The daemon's working directory is another. */
+    path = g_canonicalize_filename(source, NULL);
+    return serve_run(&disk_backend, options, path, count == 2 ? first : source,
+                     g_ptr_array_index(options->arguments, count - 1));
+}
