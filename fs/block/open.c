@@ -18,8 +18,11 @@
 #include <gio/gio.h>
 
 #include "fs/block/image-lock.h"
+#include "fs/block/qcow2.h"
 #include "fs/block/raw.h"
 #include "fs/block/slice.h"
+
+#define CHAIN_MAX 16u /* backing files below each other */
 
 void block_open_params_init(BlockOpenParams *params)
 {
@@ -48,29 +51,37 @@ static const char *looks_like(const char *head)
     return NULL;
 }
 
-static bool check_format(BlockNode *node, const BlockOpenParams *params, GError **error)
+/* What to open the image as, by its content where @params leave it open. */
+static bool find_format(BlockNode *node, const BlockOpenParams *params, BlockFormat *format,
+                        GError **error)
 {
     char head[512] = {0};
-    const char *format;
+    const char *name;
     int result;
 
-    if (params->format == BLOCK_FORMAT_RAW) {
+    *format = params->format;
+    if (*format != BLOCK_FORMAT_AUTO) {
         return true;
     }
+    *format = BLOCK_FORMAT_RAW;
     result = block_read_now(node, head, MIN((size_t)node->size, sizeof(head)), 0);
     if (result < 0) {
         g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(-result), "cannot read '%s': %s",
                     node->name, g_strerror(-result));
         return false;
     }
-    format = looks_like(head);
-    if (format == NULL) {
+    name = looks_like(head);
+    if (name == NULL) {
+        return true;
+    }
+    if (strcmp(name, "qcow2") == 0) {
+        *format = BLOCK_FORMAT_QCOW2;
         return true;
     }
     g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
                 "'%s' looks like an image in the format %s, which is not supported; if it is a "
                 "raw image with such content, say format=raw",
-                node->name, format);
+                node->name, name);
     return false;
 }
 
@@ -133,11 +144,11 @@ static const char *advice(int error, const BlockOpenParams *params)
     }
 }
 
-BlockNode *block_open(const char *path, const BlockOpenParams *params, GError **error)
+/* The file itself, locked. */
+static BlockNode *open_image_file(const char *path, const BlockOpenParams *params, GError **error)
 {
     g_autoptr(BlockNode) node = NULL;
     bool read_only;
-    int64_t length;
     int fd = open_file(path, params, &read_only);
 
     if (fd < 0) {
@@ -152,13 +163,132 @@ BlockNode *block_open(const char *path, const BlockOpenParams *params, GError **
         g_prefix_error(error, "cannot open '%s': ", path);
         return NULL;
     }
-    if (!block_image_lock(fd, path, !read_only, params->wait_seconds, error) ||
-        !check_format(node, params, error)) {
+    if (!block_image_lock(fd, path, !read_only, params->wait_seconds, error)) {
         return NULL;
     }
     if (params->offset == 0 && params->length < 0) {
         return g_steal_pointer(&node);
     }
-    length = params->length >= 0 ? params->length : MAX(node->size - params->offset, 0);
+    int64_t length = params->length >= 0 ? params->length : MAX(node->size - params->offset, 0);
     return block_slice_new(node, path, params->offset, length, error);
+}
+
+static BlockNode *open_chain(const char *path, const BlockOpenParams *params, unsigned depth,
+                             GError **error);
+
+/*
+ * The backing file that the image at @path names. Such a name is an order of whoever made the image:
+ * it is followed where it leads to a file beside the image, and elsewhere only if the user
+ * says so.
+ */
+static BlockNode *open_backing(const char *path, const Qcow2Header *header,
+                               const BlockOpenParams *params, unsigned depth, GError **error)
+{
+    const char *name = header->backing_name, *format = header->backing_format;
+    g_autofree char *directory = g_path_get_dirname(path);
+    g_autofree char *backing =
+        g_path_is_absolute(name) ? g_strdup(name) : g_build_filename(directory, name, NULL);
+    BlockOpenParams below = {
+        .access = BLOCK_ACCESS_READ_ONLY,
+        .direct = params->direct,
+        .wait_seconds = params->wait_seconds,
+        .follow_backing = params->follow_backing,
+        .length = -1,
+    };
+    BlockNode *node;
+
+    if (depth >= CHAIN_MAX) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                    "'%s': its chain of backing files is longer than %u", path, CHAIN_MAX);
+        return NULL;
+    }
+    if (!params->follow_backing &&
+        (strchr(name, '/') != NULL || strchr(name, ':') != NULL || strcmp(name, "..") == 0)) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
+                    "'%s' names a backing file that is not beside it: '%s'; backing=any follows it",
+                    path, name);
+        return NULL;
+    }
+    if (g_strcmp0(format, "raw") == 0) {
+        below.format = BLOCK_FORMAT_RAW;
+    } else if (g_strcmp0(format, "qcow2") == 0) {
+        below.format = BLOCK_FORMAT_QCOW2;
+    } else if (format != NULL) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                    "'%s': its backing file has the format '%s', which is not supported", path,
+                    format);
+        return NULL;
+    }
+    node = open_chain(backing, &below, depth + 1, error);
+    if (node == NULL) {
+        g_prefix_error(error, "the backing file of '%s': ", path);
+    }
+    return node;
+}
+
+static BlockNode *open_qcow2(BlockNode *file, const char *path, const BlockOpenParams *params,
+                             unsigned depth, GError **error)
+{
+    g_autoptr(BlockNode) backing = NULL;
+    BlockNode *node = NULL;
+    Qcow2Header header;
+
+    if (!block_qcow2_read_header(file, &header, error)) {
+        g_prefix_error(error, "'%s': ", path);
+        return NULL;
+    }
+    if (header.backing_name != NULL) {
+        backing = open_backing(path, &header, params, depth, error);
+    }
+    if (header.backing_name == NULL || backing != NULL) {
+        node = block_qcow2_new(file, backing, path, error);
+        if (node == NULL) {
+            g_prefix_error(error, "'%s': ", path);
+        }
+    }
+    block_qcow2_header_clear(&header);
+    return node;
+}
+
+static BlockNode *open_chain(const char *path, const BlockOpenParams *params, unsigned depth,
+                             GError **error)
+{
+    g_autoptr(BlockNode) file = NULL;
+    BlockOpenParams as_is = *params;
+    BlockFormat format;
+
+    file = open_image_file(path, params, error);
+    if (file == NULL || !find_format(file, params, &format, error)) {
+        return NULL;
+    }
+    if (format == BLOCK_FORMAT_RAW) {
+        int64_t offset;
+        BlockNode *bottom = block_slice_bottom(file, &offset);
+
+        if (params->format == BLOCK_FORMAT_AUTO && offset == 0) {
+            block_raw_guard_format(bottom);
+        }
+        return g_steal_pointer(&file);
+    }
+    if (params->access == BLOCK_ACCESS_READ_WRITE) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                    "'%s': qcow2 images can only be read yet; leave out rw", path);
+        return NULL;
+    }
+    if (params->access == BLOCK_ACCESS_AUTO && !file->read_only) {
+        /* Readers share the image. */
+        g_message("'%s' is served read-only: it is a qcow2 image", path);
+        as_is.access = BLOCK_ACCESS_READ_ONLY;
+        block_node_unref(g_steal_pointer(&file));
+        file = open_image_file(path, &as_is, error);
+        if (file == NULL) {
+            return NULL;
+        }
+    }
+    return open_qcow2(file, path, params, depth, error);
+}
+
+BlockNode *block_open(const char *path, const BlockOpenParams *params, GError **error)
+{
+    return open_chain(path, params, 0, error);
 }

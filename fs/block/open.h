@@ -11,12 +11,17 @@ typedef enum BlockAccess {
     BLOCK_ACCESS_READ_ONLY,
 } BlockAccess;
 
-typedef enum BlockFormat { BLOCK_FORMAT_AUTO, BLOCK_FORMAT_RAW } BlockFormat;
+typedef enum BlockFormat {
+    BLOCK_FORMAT_AUTO, /**< by the content */
+    BLOCK_FORMAT_RAW,
+    BLOCK_FORMAT_QCOW2,
+} BlockFormat;
 
 typedef struct BlockOpenParams {
     BlockAccess access;
     BlockFormat format;
     bool direct;         /**< O_DIRECT below, instead of the page cache */
+    bool follow_backing; /**< also to backing files that are not beside the image */
     double wait_seconds; /**< for others who use the image */
     int64_t offset;      /**< bytes to skip at the beginning */
     int64_t length;      /**< bytes to use; -1: up to the end */

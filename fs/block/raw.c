@@ -37,6 +37,8 @@ typedef struct BlockRaw {
     bool direct;
     unsigned alignment; /* of direct I/O; 0: none */
     BlockSerializer serializer;
+    bool guarded; /* see block_raw_guard_format() */
+    _Atomic(bool) told;
     _Atomic(bool) no_nowait_read, no_zero, no_discard;
     /* Hints, see inline_read_pays(). */
     _Atomic(unsigned) read_miss, read_skip;
@@ -272,6 +274,37 @@ static int raw_status(BlockRaw *raw, BlockRequest *request)
 
 /* --- the node --- */
 
+/*
+ * Whether a write may turn the image into one of another format. Its first bytes
+ * are written by whoever uses the disk; the next to open the image without format= would believe
+ * them, and the names of files that come with them.
+ */
+static bool is_dangerous(BlockRaw *raw, const BlockRequest *request)
+{
+    static const char magic[4] = {'Q', 'F', 'I', (char)0xfb};
+    char head[sizeof(magic)] = {0};
+    size_t filled = 0;
+
+    if (!raw->guarded || request->offset >= (int64_t)sizeof(magic)) {
+        return false;
+    }
+    for (unsigned i = 0; i < request->iov_count && filled < sizeof(head); i++) {
+        size_t length = MIN(request->iov[i].iov_len, sizeof(head) - filled);
+
+        memcpy(head + filled, request->iov[i].iov_base, length);
+        filled += length;
+    }
+    if (request->offset == 0 && filled == sizeof(head) && memcmp(head, magic, sizeof(head)) != 0) {
+        return false;
+    }
+    if (!atomic_exchange(&raw->told, true)) {
+        g_warning("'%s': a write to its first bytes is refused, because it would look like a "
+                  "qcow2 image from then on; format=raw allows it",
+                  raw->node.name);
+    }
+    return true;
+}
+
 static void raw_submit(BlockNode *node, BlockRequest *request)
 {
     BlockRaw *raw = raw_of(node);
@@ -281,7 +314,9 @@ static void raw_submit(BlockNode *node, BlockRequest *request)
         raw_read(raw, request);
         return;
     case BLOCK_WRITE:
-        if (write_inline(raw, request)) {
+        if (is_dangerous(raw, request)) {
+            block_complete(request, -EPERM);
+        } else if (write_inline(raw, request)) {
             block_complete(request, 0);
         } else {
             begin_change(raw, request, start_write);
@@ -412,6 +447,12 @@ BlockNode *block_raw_new(int fd, const char *name, bool read_only, bool direct, 
     raw->alignment = direct ? direct_alignment(fd) : 0;
     block_serializer_init(&raw->serializer, MAX(raw->alignment, 512));
     return &raw->node;
+}
+
+void block_raw_guard_format(BlockNode *node)
+{
+    g_assert(node->driver == &raw_driver);
+    raw_of(node)->guarded = true;
 }
 
 int block_raw_fd(const BlockNode *node)

@@ -3,7 +3,8 @@
  * Partition tables and labels, read by libblkid.
  *
  * libblkid wants a descriptor: it gets a buffered, read-only one of the file
- * below, and where in it the disk begins. It checks the tables' checksums and
+ * below, and where in it the disk begins; where the disk is not in one file as it
+ * is, a window (window.h). It checks the tables' checksums and
  * takes a GPT's backup where the first copy is broken. Numbers that come out of a
  * table are checked against the disk all the same.
  */
@@ -19,6 +20,7 @@
 
 #include "fs/block/raw.h"
 #include "fs/block/slice.h"
+#include "fs/disk/window.h"
 
 #define SECTOR 512 /* the unit of libblkid's numbers, whatever the disk's is */
 
@@ -52,10 +54,15 @@ void disk_table_free(DiskTable *table)
 /* A new descriptor to read the file below @disk, and where the disk begins in it. */
 static int open_below(BlockNode *disk, int64_t *offset, GError **error)
 {
-    BlockNode *bottom = block_slice_bottom(disk, offset);
-    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", block_raw_fd(bottom));
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int below = block_raw_fd(block_slice_bottom(disk, offset));
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", below);
+    int fd;
 
+    if (below < 0) {
+        *offset = 0;
+        return disk_window_new(disk, error);
+    }
+    fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(errno),
                     "cannot look for partitions in '%s': %s", disk->name, g_strerror(errno));
@@ -174,16 +181,21 @@ DiskTable *disk_table_read(BlockNode *disk, GError **error)
     DiskTable *table;
     int64_t offset;
     int fd = open_below(disk, &offset, error);
+    bool is_window;
 
     if (fd < 0) {
         return NULL;
     }
+    is_window = block_raw_fd(block_slice_bottom(disk, &(int64_t){0})) < 0;
     table = g_new0(DiskTable, 1);
     table->partitions = g_ptr_array_new_with_free_func(partition_free);
     read_partitions(table, disk, fd, offset);
     for (guint i = 0; i < table->partitions->len; i++) {
         DiskPartition *partition = g_ptr_array_index(table->partitions, i);
 
+        if (is_window) {
+            disk_window_add(fd, disk, partition->offset, partition->length);
+        }
         read_content(fd, offset + partition->offset, partition->length, &partition->content);
     }
     if (table->type == NULL) {

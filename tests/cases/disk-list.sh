@@ -76,5 +76,5 @@ expect_fail 'do not lie inside' "$SLUICEFS" disk --list mbr -o offset=1G
 expect_fail "no partition '9'.*1, 5, 6, 7" "$SLUICEFS" disk -f mbr "$MNT" -o partition=9
 expect_fail 'for --list' "$SLUICEFS" disk --json mbr "$MNT"
 expect_fail 'needs DISK and MNT' "$SLUICEFS" disk mbr
-printf 'QFI\xfb' | dd of=mbr conv=notrunc status=none
-expect_fail 'format=raw' "$SLUICEFS" disk -f mbr "$MNT"
+
+

@@ -430,7 +430,7 @@ static void test_lock_holder(Image *image, gconstpointer unused)
 
 static void test_open(Image *image, gconstpointer unused)
 {
-    static const char qcow2[] = "QFI\xfb\0\0\0\3";
+    static const char vmdk[] = "KDMV\1\0\0\0", qcow2[] = "QFI\xfb\0\0\0\3";
     g_autofree char *missing = g_strconcat(image->path, ".none", NULL);
     g_autoptr(GError) error = NULL;
     BlockNode *node;
@@ -448,10 +448,14 @@ static void test_open(Image *image, gconstpointer unused)
     image_refused(image, BLOCK_ACCESS_AUTO, G_IO_ERROR_INVALID_ARGUMENT, "do not lie inside");
     block_open_params_init(&image->params);
 
-    g_assert_true(g_file_set_contents(image->path, qcow2, sizeof(qcow2), NULL));
+    g_assert_true(g_file_set_contents(image->path, vmdk, sizeof(vmdk), NULL));
     image_refused(image, BLOCK_ACCESS_AUTO, G_IO_ERROR_NOT_SUPPORTED, "format=raw");
     image->params.format = BLOCK_FORMAT_RAW;
     block_node_unref(image_open(image, BLOCK_ACCESS_READ_WRITE));
+    g_assert_true(g_file_set_contents(image->path, qcow2, sizeof(qcow2), NULL));
+    image->params.format = BLOCK_FORMAT_AUTO;
+    image_refused(image, BLOCK_ACCESS_READ_ONLY, G_IO_ERROR_NOT_SUPPORTED, "no qcow2");
+    image_refused(image, BLOCK_ACCESS_READ_WRITE, G_IO_ERROR_NOT_SUPPORTED, "only be read");
 
     g_assert_null(block_open(missing, &image->params, &error));
     g_assert_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND);
@@ -461,6 +465,33 @@ static void test_open(Image *image, gconstpointer unused)
     g_clear_error(&error);
     g_assert_null(block_open("/dev/null", &image->params, &error));
     g_assert_nonnull(error);
+}
+
+/* Who may write to a raw image must not be able to make it one of another format. */
+static void test_guard(Image *image, gconstpointer unused)
+{
+    static char qcow2[] = "QFI\xfb\0\0\0\3";
+    AioContext *ctx = test_context_new();
+    BlockNode *node = image_open(image, BLOCK_ACCESS_READ_WRITE);
+    struct iovec iov[2] = {{qcow2, 2}, {qcow2 + 2, 6}};
+    Op op;
+
+    g_test_expect_message("sluicefs", G_LOG_LEVEL_WARNING, "*first bytes*");
+    g_assert_cmpint(run(ctx, node, BLOCK_WRITE, qcow2, 8, 0, 0), ==, -EPERM);
+    g_test_assert_expected_messages();
+    block_request_init_vector(&op.request, BLOCK_WRITE, iov, 2, 0);
+    g_assert_cmpint(op_run(ctx, node, &op), ==, -EPERM);
+    g_assert_cmpint(run(ctx, node, BLOCK_WRITE, qcow2, 3, 0, 0), ==, -EPERM);
+    g_assert_cmpint(run(ctx, node, BLOCK_WRITE, qcow2 + 3, 5, 3, 0), ==, -EPERM);
+    g_assert_cmpint(run(ctx, node, BLOCK_WRITE, qcow2 + 4, 4, 4, 0), ==, 0);
+    g_assert_cmpint(run(ctx, node, BLOCK_WRITE, qcow2 + 1, 7, 0, 0), ==, 0);
+    block_node_unref(node);
+
+    image->params.format = BLOCK_FORMAT_RAW;
+    node = image_open(image, BLOCK_ACCESS_READ_WRITE);
+    g_assert_cmpint(run(ctx, node, BLOCK_WRITE, qcow2, 8, 0, 0), ==, 0);
+    block_node_unref(node);
+    aio_context_free(ctx);
 }
 
 int main(int argc, char **argv)
@@ -477,6 +508,7 @@ int main(int argc, char **argv)
     g_test_add_func("/block/coroutine", test_coroutine);
     g_test_add("/block/lock", Image, NULL, image_setup, test_lock, image_teardown);
     g_test_add("/block/lock-holder", Image, NULL, image_setup, test_lock_holder, image_teardown);
+    g_test_add("/block/guard", Image, NULL, image_setup, test_guard, image_teardown);
     g_test_add("/block/open", Image, NULL, image_setup, test_open, image_teardown);
     return g_test_run();
 }

@@ -251,10 +251,14 @@ static void test_idle_thread_is_reused(void)
     for (unsigned i = 0; i < G_N_ELEMENTS(order); i++) {
         job = (Job){.work = {.run = job_run}, .number = i, .order = order, .next = &next};
         aio_pool_submit(pool, &job.work);
+        /* The thread counts as idle until it takes the work, and again when it is through. */
+        while (next <= i) {
+            sched_yield();
+        }
         do {
             sched_yield();
             aio_pool_get_stats(pool, &stats);
-        } while (next <= i || stats.idle_threads < 1);
+        } while (stats.idle_threads < 1);
         g_assert_cmpuint(stats.threads, ==, 1);
     }
     aio_pool_free(pool);

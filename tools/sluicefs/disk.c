@@ -44,13 +44,20 @@ static bool parse_size(const char *option, const char *text, int64_t *value, GEr
 
 static bool open_params(const Options *options, BlockOpenParams *params, GError **error)
 {
+    static const BlockFormat formats[] = {
+        [FORMAT_AUTO] = BLOCK_FORMAT_AUTO,
+        [FORMAT_RAW] = BLOCK_FORMAT_RAW,
+        [FORMAT_QCOW2] = BLOCK_FORMAT_QCOW2,
+    };
+
     block_open_params_init(params);
     if ((options->mount_set & MS_RDONLY) != 0 || options->list) {
         params->access = BLOCK_ACCESS_READ_ONLY;
     } else if ((options->mount_clear & MS_RDONLY) != 0) {
         params->access = BLOCK_ACCESS_READ_WRITE;
     }
-    params->format = options->format == FORMAT_RAW ? BLOCK_FORMAT_RAW : BLOCK_FORMAT_AUTO;
+    params->format = formats[options->format];
+    params->follow_backing = options->backing == BACKING_ANY;
     params->direct = options->disk_cache == DISK_CACHE_NONE;
     params->wait_seconds = options->wait;
     return (options->offset == NULL ||

@@ -3,6 +3,7 @@
 #include <locale.h>
 #include <string.h>
 
+#include "aio/pool.h"
 #include "tools/sluicefs/command.h"
 #include "tools/sluicefs/daemonize.h"
 #include "tools/sluicefs/help.h"
@@ -33,15 +34,12 @@ static int help_command(int argc, char **argv)
     return EXIT_OK;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *name = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";
     const Command *command;
 
-    daemonize_open_standard();
-    setlocale(LC_ALL, "");
-    setlocale(LC_NUMERIC, "C");
     if (g_str_has_prefix(name, "mount.")) {
         return mount_helper_main(argc - 1, argv + 1);
     }
@@ -70,4 +68,16 @@ int main(int argc, char **argv)
         return command_usage_error(NULL, "a command is needed before the option '%s'", argv[1]);
     }
     return unknown_command(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    int status;
+
+    daemonize_open_standard();
+    setlocale(LC_ALL, "");
+    setlocale(LC_NUMERIC, "C");
+    status = run(argc, argv);
+    aio_pool_shared_fini(); /* every context is gone by now */
+    return status;
 }

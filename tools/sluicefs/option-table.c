@@ -17,7 +17,8 @@ static const char *const engine_choices[] = {"auto", "uring", "threads", NULL};
 static const char *const cache_choices[] = {"none", "auto", "always", NULL};
 static const char *const lock_choices[] = {"local", "remote", NULL};
 static const char *const disk_cache_choices[] = {"none", "writeback", NULL};
-static const char *const format_choices[] = {"auto", "raw", NULL};
+static const char *const format_choices[] = {"auto", "raw", "qcow2", NULL};
+static const char *const backing_choices[] = {"beside", "any", NULL};
 static const char *const xdev_choices[] = {"allow", "deny", NULL};
 
 #define FIELD(member) .offset = offsetof(Options, member)
@@ -131,10 +132,14 @@ const OptionSpec option_table[] = {
      .argument = "N|label:L|uuid:U",
      .help = "Show nothing but this partition: its number, or the label or UUID of it or of the "
              "file system in it."},
-    {"format", 0, OPTION_CHOICE, OPTION_GROUP_DISK, FIELD(format), .argument = "auto|raw",
+    {"format", 0, OPTION_CHOICE, OPTION_GROUP_DISK, FIELD(format), .argument = "auto|raw|qcow2",
      .choices = format_choices, .initial = "auto",
-     .help = "What kind of image it is. An image that looks like another format is served as raw "
-             "bytes only if this says raw."},
+     .help = "What kind of image it is. A raw image whose content decides about that (auto) "
+             "refuses writes that would make it look like another."},
+    {"backing", 0, OPTION_CHOICE, OPTION_GROUP_DISK, FIELD(backing), .argument = "beside|any",
+     .choices = backing_choices, .initial = "beside",
+     .help = "Which backing files, that a qcow2 image names, are used: those that lie beside the "
+             "image, or any. Say any only for images that you trust."},
     {"cache", 0, OPTION_CHOICE, OPTION_GROUP_DISK, FIELD(disk_cache), .argument = "none|writeback",
      .choices = disk_cache_choices, .initial = "writeback",
      .help = "Whether the image is read and written through the page cache."},

@@ -82,7 +82,8 @@ typedef enum LevelChoice { LEVEL_ERROR, LEVEL_WARNING, LEVEL_INFO, LEVEL_DEBUG }
 typedef enum CacheChoice { CACHE_NONE, CACHE_AUTO, CACHE_ALWAYS } CacheChoice;
 typedef enum LocksChoice { LOCKS_LOCAL, LOCKS_REMOTE } LocksChoice;
 typedef enum DiskCacheChoice { DISK_CACHE_NONE, DISK_CACHE_WRITEBACK } DiskCacheChoice;
-typedef enum FormatChoice { FORMAT_AUTO, FORMAT_RAW } FormatChoice;
+typedef enum FormatChoice { FORMAT_AUTO, FORMAT_RAW, FORMAT_QCOW2 } FormatChoice;
+typedef enum BackingChoice { BACKING_BESIDE, BACKING_ANY } BackingChoice;
 typedef enum XdevChoice { XDEV_ALLOW, XDEV_DENY } XdevChoice;
 
 #endif /* SLUICE_TOOLS_OPTION_TABLE_H */

@@ -49,6 +49,7 @@ typedef struct Options {
     bool list;
     char *partition, *offset, *size;
     int format;     /* FormatChoice */
+    int backing;    /* BackingChoice */
     int disk_cache; /* DiskCacheChoice */
     double wait;
 

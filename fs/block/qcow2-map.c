@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * From an offset on the disk to a place in the file.
+ *
+ * A table of the second level is published once, by compare and exchange: of two
+ * workers that read the same one at once, one throws its copy away.
+ */
+#include <errno.h>
+
+#include "fs/block/qcow2-internal.h"
+
+static uint64_t table_bytes(const BlockQcow2 *qcow2)
+{
+    return UINT64_C(8) << qcow2->l2_bits;
+}
+
+static bool is_in_file(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length)
+{
+    return offset <= (uint64_t)qcow2->file->size && length <= (uint64_t)qcow2->file->size - offset;
+}
+
+/* The kind of an entry, and its cluster's place. */
+static int parse_entry(const BlockQcow2 *qcow2, uint64_t entry, Qcow2Run *run)
+{
+    if (entry & QCOW2_COMPRESSED) {
+        run->kind = QCOW2_KIND_COMPRESSED;
+        run->entry = entry;
+        return 0;
+    }
+    run->host_offset = entry & QCOW2_OFFSET;
+    if (qcow2->header.version >= 3 && entry & QCOW2_READS_ZERO) {
+        run->kind = QCOW2_KIND_ZERO;
+    } else if (run->host_offset == 0) {
+        run->kind = QCOW2_KIND_BELOW;
+    } else if (run->host_offset & (qcow2_cluster_size(qcow2) - 1)) {
+        return -EIO;
+    } else {
+        run->kind = QCOW2_KIND_DATA;
+    }
+    return 0;
+}
+
+/* Whether @next goes on where @run ends, @bytes (whole clusters) behind its beginning. */
+static bool continues(const Qcow2Run *run, const Qcow2Run *next, uint64_t bytes)
+{
+    return next->kind == run->kind &&
+           (run->kind != QCOW2_KIND_DATA || next->host_offset == run->host_offset + bytes);
+}
+
+int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Qcow2Run *run)
+{
+    const unsigned bits = qcow2->header.cluster_bits;
+    const uint64_t size = qcow2_cluster_size(qcow2), inside = offset & (size - 1);
+    const uint64_t entries = UINT64_C(1) << qcow2->l2_bits;
+    uint64_t index = (offset >> bits) & (entries - 1), covered;
+    const uint64_t l1 = offset >> (bits + qcow2->l2_bits);
+    const Qcow2Table *table;
+    int result;
+
+    length = MIN(length, ((entries - index) << bits) - inside);
+    if (qcow2->l1[l1] == 0) {
+        *run = (Qcow2Run){.kind = QCOW2_KIND_BELOW, .length = length};
+        return 0;
+    }
+    table = atomic_load_explicit(&qcow2->l2[l1], memory_order_acquire);
+    if (table == NULL) {
+        return -EAGAIN;
+    }
+    result = parse_entry(
+        qcow2, GUINT64_FROM_BE(atomic_load_explicit(&table->entries[index], memory_order_acquire)),
+        run);
+    if (result < 0) {
+        return result;
+    }
+    for (covered = size; covered < inside + length && run->kind != QCOW2_KIND_COMPRESSED;
+         covered += size) {
+        Qcow2Run next;
+
+        index++;
+        if (parse_entry(
+                qcow2,
+                GUINT64_FROM_BE(atomic_load_explicit(&table->entries[index], memory_order_acquire)),
+                &next) < 0 ||
+            !continues(run, &next, covered)) {
+            break;
+        }
+    }
+    run->length = MIN(length, covered - inside);
+    run->host_offset += inside;
+    /* A file may end within its last cluster, or before it: there it reads as zeros. */
+    if (run->kind == QCOW2_KIND_DATA && !is_in_file(qcow2, run->host_offset, run->length)) {
+        if (is_in_file(qcow2, run->host_offset, 1)) {
+            run->length = (uint64_t)qcow2->file->size - run->host_offset;
+        } else {
+            run->kind = QCOW2_KIND_ZERO;
+        }
+    }
+    return 0;
+}
+
+int block_qcow2_load(BlockQcow2 *qcow2, uint64_t offset)
+{
+    const uint64_t l1 = offset >> (qcow2->header.cluster_bits + qcow2->l2_bits);
+    const uint64_t at = qcow2->l1[l1] & QCOW2_OFFSET;
+    Qcow2Table *table, *nobody = NULL;
+    int result;
+
+    if (at & (qcow2_cluster_size(qcow2) - 1) || !is_in_file(qcow2, at, table_bytes(qcow2))) {
+        return -EIO;
+    }
+    table = g_try_malloc(sizeof(*table) + table_bytes(qcow2));
+    if (table == NULL) {
+        return -ENOMEM;
+    }
+    table->offset = at;
+    result = block_co_read(qcow2->file, (void *)table->entries, table_bytes(qcow2), (int64_t)at);
+    if (result < 0 ||
+        !atomic_compare_exchange_strong_explicit(&qcow2->l2[l1], &nobody, table,
+                                                 memory_order_acq_rel, memory_order_acquire)) {
+        g_free(table);
+    }
+    return result;
+}
+
+bool block_qcow2_compressed_place(const BlockQcow2 *qcow2, uint64_t entry, uint64_t *offset,
+                                  uint64_t *length)
+{
+    const unsigned offset_bits = 62 - (qcow2->header.cluster_bits - 8);
+    const uint64_t sectors = (entry & ~(QCOW2_COPIED | QCOW2_COMPRESSED)) >> offset_bits;
+
+    *offset = entry & ((UINT64_C(1) << offset_bits) - 1);
+    *length = (sectors + 1) * 512 - (*offset & 511);
+    if (!is_in_file(qcow2, *offset, 1)) {
+        return false;
+    }
+    /* The last sector may lie behind the end of the file. */
+    *length = MIN(*length, (uint64_t)qcow2->file->size - *offset);
+    return true;
+}

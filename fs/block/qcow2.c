@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A qcow2 node.
+ *
+ * A read whose range is one run of data, by far the most frequent, is passed on to the
+ * file with another offset: no lock, no allocation, no copy. Everything else
+ * goes through a coroutine (qcow2-read.c).
+ */
+#include "fs/block/qcow2.h"
+
+#include <errno.h>
+
+#include <gio/gio.h>
+
+#include "fs/block/qcow2-internal.h"
+
+static void qcow2_read(BlockQcow2 *qcow2, BlockRequest *request)
+{
+    Qcow2Run run;
+    int result = block_qcow2_map(qcow2, (uint64_t)request->offset, request->length, &run);
+
+    if (result == 0 && run.kind == QCOW2_KIND_DATA && run.length == request->length) {
+        request->offset = (int64_t)run.host_offset;
+        block_forward(qcow2->file, request);
+    } else {
+        block_qcow2_read_scattered(qcow2, request);
+    }
+}
+
+static void qcow2_submit(BlockNode *node, BlockRequest *request)
+{
+    BlockQcow2 *qcow2 = aio_container_of(node, BlockQcow2, node);
+
+    switch (request->op) {
+    case BLOCK_READ:
+        qcow2_read(qcow2, request);
+        return;
+    case BLOCK_STATUS:
+        block_qcow2_status(qcow2, request);
+        return;
+    case BLOCK_FLUSH:
+        block_complete(request, 0);
+        return;
+    case BLOCK_WRITE:
+    case BLOCK_DISCARD:
+    case BLOCK_ZERO:
+        block_complete(request, -EROFS);
+        return;
+    }
+    g_error("block node '%s': unknown operation %d", node->name, (int)request->op);
+}
+
+static void qcow2_close(BlockNode *node)
+{
+    BlockQcow2 *qcow2 = aio_container_of(node, BlockQcow2, node);
+
+    for (uint32_t i = 0; i < qcow2->header.l1_entries; i++) {
+        g_free(atomic_load_explicit(&qcow2->l2[i], memory_order_relaxed));
+    }
+    g_free(qcow2->l2);
+    g_free(qcow2->l1);
+    block_qcow2_header_clear(&qcow2->header);
+    block_node_unref(qcow2->backing);
+    block_node_unref(qcow2->file);
+    g_free(qcow2);
+}
+
+static const BlockDriver qcow2_driver = {
+    .name = "qcow2",
+    .submit = qcow2_submit,
+    .close = qcow2_close,
+};
+
+static bool fail(GError **error, const char *what, int result)
+{
+    g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(-result), "cannot read its %s: %s",
+                what,
+                result == -EINVAL ? "it lies behind the end of the file" : g_strerror(-result));
+    return false;
+}
+
+bool block_qcow2_read_header(BlockNode *file, Qcow2Header *header, GError **error)
+{
+    /* The header, its extensions and the backing name lie in the first cluster. */
+    const size_t length = (size_t)MIN(file->size, INT64_C(1) << QCOW2_CLUSTER_BITS_MAX);
+    g_autofree uint8_t *bytes = g_malloc(length);
+    int result = block_read_now(file, bytes, length, 0);
+
+    if (result < 0) {
+        return fail(error, "header", result);
+    }
+    return block_qcow2_header_parse(bytes, length, header, error);
+}
+
+static bool read_l1(BlockQcow2 *qcow2, GError **error)
+{
+    const size_t entries = qcow2->header.l1_entries;
+    int result;
+
+    qcow2->l1 = g_try_new0(uint64_t, MAX(entries, 1));
+    qcow2->l2 = g_try_new0(_Atomic(Qcow2Table *), MAX(entries, 1));
+    if (qcow2->l1 == NULL || qcow2->l2 == NULL) {
+        return fail(error, "L1 table", -ENOMEM);
+    }
+    result = block_read_now(qcow2->file, qcow2->l1, entries * sizeof(uint64_t),
+                            (int64_t)qcow2->header.l1_offset);
+    if (result < 0) {
+        return fail(error, "L1 table", result);
+    }
+    for (size_t i = 0; i < entries; i++) {
+        qcow2->l1[i] = GUINT64_FROM_BE(qcow2->l1[i]) & QCOW2_OFFSET;
+    }
+    return true;
+}
+
+BlockNode *block_qcow2_new(BlockNode *file, BlockNode *backing, const char *name, GError **error)
+{
+    BlockQcow2 *qcow2 = g_new0(BlockQcow2, 1);
+
+    block_node_init(&qcow2->node, &qcow2_driver, name, 0, true);
+    qcow2->file = block_node_ref(file);
+    qcow2->backing = backing == NULL ? NULL : block_node_ref(backing);
+    if (!block_qcow2_read_header(file, &qcow2->header, error)) {
+        qcow2->header.l1_entries = 0;
+        block_node_unref(&qcow2->node);
+        return NULL;
+    }
+    qcow2->l2_bits = qcow2->header.cluster_bits - 3;
+    if (!read_l1(qcow2, error)) {
+        qcow2->header.l1_entries = qcow2->l2 == NULL ? 0 : qcow2->header.l1_entries;
+        block_node_unref(&qcow2->node);
+        return NULL;
+    }
+    qcow2->node.size = (int64_t)qcow2->header.size;
+    return &qcow2->node;
+}

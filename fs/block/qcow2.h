@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/** Images in QEMU's format qcow2, for reading. */
+#ifndef SLUICE_FS_BLOCK_QCOW2_H
+#define SLUICE_FS_BLOCK_QCOW2_H
+
+#include "fs/block/node.h"
+#include "fs/block/qcow2-header.h"
+
+/** Read the header of @file. Clear it with block_qcow2_header_clear(). */
+bool block_qcow2_read_header(BlockNode *file, Qcow2Header *header,
+                             GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * A read-only node over the image in @file, with what it does not have itself from @backing
+ * (may be NULL: zeros). Takes references on both.
+ */
+BlockNode *block_qcow2_new(BlockNode *file, BlockNode *backing, const char *name,
+                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+#endif /* SLUICE_FS_BLOCK_QCOW2_H */
