@@ -226,6 +226,7 @@ static void test_header(void)
 /* Extensions and the backing name, also where they do not fit. */
 static void test_extensions(void)
 {
+    static const char raw[3] = {'r', 'a', 'w'}, base[4] = {'b', 'a', 's', 'e'};
     uint8_t image[LENGTH], disk[CLUSTERS * CLUSTER];
     Qcow2Header header;
     g_autoptr(GError) error = NULL;
@@ -233,10 +234,10 @@ static void test_extensions(void)
     make_image(image, disk);
     put32(image, 104, 0xe2792aca);
     put32(image, 108, 3);
-    memcpy(image + 112, "raw", 3);
+    memcpy(image + 112, raw, sizeof(raw));
     put64(image, 8, 200);
     put32(image, 16, 4);
-    memcpy(image + 200, "base", 4);
+    memcpy(image + 200, base, sizeof(base));
     g_assert_true(block_qcow2_header_parse(image, CLUSTER, &header, &error));
     g_assert_cmpstr(header.backing_name, ==, "base");
     g_assert_cmpstr(header.backing_format, ==, "raw");
