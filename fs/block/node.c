@@ -114,7 +114,6 @@ void block_submit(BlockNode *node, BlockRequest *request, BlockDoneFn *done)
 /* --- in a coroutine --- */
 
 typedef struct Waiter {
-    BlockRequest request;
     AioCoroutine *co;
     bool done;
 } Waiter;
@@ -127,55 +126,55 @@ static void wake_waiter(BlockRequest *request)
     aio_co_wake(waiter->co);
 }
 
-static int co_run(BlockNode *node, Waiter *waiter)
+int block_co_run(BlockNode *node, BlockRequest *request)
 {
-    waiter->co = aio_co_self();
-    waiter->done = false;
-    waiter->request.opaque = waiter;
-    block_submit(node, &waiter->request, wake_waiter);
-    while (!waiter->done) {
+    Waiter waiter = {.co = aio_co_self()};
+
+    request->opaque = &waiter;
+    block_submit(node, request, wake_waiter);
+    while (!waiter.done) {
         aio_co_yield();
     }
-    return waiter->request.result;
+    return request->result;
 }
 
 int block_co_read(BlockNode *node, void *buffer, uint64_t length, int64_t offset)
 {
-    Waiter waiter;
+    BlockRequest request;
 
-    block_request_init(&waiter.request, BLOCK_READ, buffer, length, offset);
-    return co_run(node, &waiter);
+    block_request_init(&request, BLOCK_READ, buffer, length, offset);
+    return block_co_run(node, &request);
 }
 
 int block_co_write(BlockNode *node, const void *buffer, uint64_t length, int64_t offset,
                    unsigned flags)
 {
-    Waiter waiter;
+    BlockRequest request;
 
-    block_request_init(&waiter.request, BLOCK_WRITE, (void *)(uintptr_t)buffer, length, offset);
-    waiter.request.flags = flags;
-    return co_run(node, &waiter);
+    block_request_init(&request, BLOCK_WRITE, (void *)(uintptr_t)buffer, length, offset);
+    request.flags = flags;
+    return block_co_run(node, &request);
 }
 
 int block_co_flush(BlockNode *node)
 {
-    Waiter waiter;
+    BlockRequest request;
 
-    block_request_init(&waiter.request, BLOCK_FLUSH, NULL, 0, 0);
-    return co_run(node, &waiter);
+    block_request_init(&request, BLOCK_FLUSH, NULL, 0, 0);
+    return block_co_run(node, &request);
 }
 
-/* --- while a node is being opened --- */
+/* --- while a node is being opened or closed --- */
 
 static void set_done(BlockRequest *request)
 {
     *(bool *)request->opaque = true;
 }
 
-static int read_by_turning(BlockNode *node, void *buffer, size_t length, int64_t offset)
+/* Run @request on a thread that does nothing else; with a context of its own if it has none. */
+static int run_by_turning(BlockNode *node, BlockRequest *request)
 {
     AioContext *ctx = aio_context_current(), *own = NULL;
-    BlockRequest request;
     bool done = false;
 
     if (ctx == NULL) {
@@ -189,20 +188,20 @@ static int read_by_turning(BlockNode *node, void *buffer, size_t length, int64_t
             return error->code > 0 ? -error->code : -ENOMEM;
         }
     }
-    block_request_init(&request, BLOCK_READ, buffer, length, offset);
-    request.opaque = &done;
-    block_submit(node, &request, set_done);
+    request->opaque = &done;
+    block_submit(node, request, set_done);
     while (!done) {
         aio_context_poll(ctx, true);
     }
     if (own != NULL) {
         aio_context_free(own);
     }
-    return request.result;
+    return request->result;
 }
 
 int block_read_now(BlockNode *node, void *buffer, size_t length, int64_t offset)
 {
+    BlockRequest request;
     int64_t end;
 
     if (offset < 0 || __builtin_add_overflow(offset, length, &end) || end > node->size) {
@@ -211,5 +210,14 @@ int block_read_now(BlockNode *node, void *buffer, size_t length, int64_t offset)
     if (node->driver->read_now != NULL) {
         return node->driver->read_now(node, buffer, length, offset);
     }
-    return read_by_turning(node, buffer, length, offset);
+    block_request_init(&request, BLOCK_READ, buffer, length, offset);
+    return run_by_turning(node, &request);
+}
+
+int block_flush_now(BlockNode *node)
+{
+    BlockRequest request;
+
+    block_request_init(&request, BLOCK_FLUSH, NULL, 0, 0);
+    return run_by_turning(node, &request);
 }

@@ -127,7 +127,10 @@ void block_complete(BlockRequest *request, int result);
 /** For drivers: pass @request on to the node below, which completes it. */
 void block_forward(BlockNode *below, BlockRequest *request);
 
-/** The same in a coroutine, which yields meanwhile. 0 or negative errno. */
+/** Run an initialised request in a coroutine, which yields meanwhile. Its result. */
+int block_co_run(BlockNode *node, BlockRequest *request);
+
+/** The same, for one buffer. 0 or negative errno. */
 int block_co_read(BlockNode *node, void *buffer, uint64_t length, int64_t offset);
 int block_co_write(BlockNode *node, const void *buffer, uint64_t length, int64_t offset,
                    unsigned flags);
@@ -139,5 +142,8 @@ int block_co_flush(BlockNode *node);
  */
 int block_read_now(BlockNode *node, void *buffer, size_t length,
                    int64_t offset) G_GNUC_WARN_UNUSED_RESULT;
+
+/** The same for a flush, when no worker runs any more. */
+int block_flush_now(BlockNode *node);
 
 #endif /* SLUICE_FS_BLOCK_NODE_H */

@@ -241,7 +241,7 @@ static BlockNode *open_qcow2(BlockNode *file, const char *path, const BlockOpenP
         backing = open_backing(path, &header, params, depth, error);
     }
     if (header.backing_name == NULL || backing != NULL) {
-        node = block_qcow2_new(file, backing, path, error);
+        node = block_qcow2_new(file, backing, path, !file->read_only, error);
         if (node == NULL) {
             g_prefix_error(error, "'%s': ", path);
         }
@@ -253,16 +253,17 @@ static BlockNode *open_qcow2(BlockNode *file, const char *path, const BlockOpenP
 static BlockNode *open_chain(const char *path, const BlockOpenParams *params, unsigned depth,
                              GError **error)
 {
-    g_autoptr(BlockNode) file = NULL;
+    g_autoptr(BlockNode) file = open_image_file(path, params, error);
+    g_autoptr(GError) why = NULL;
     BlockOpenParams as_is = *params;
     BlockFormat format;
+    BlockNode *node;
+    int64_t offset;
 
-    file = open_image_file(path, params, error);
     if (file == NULL || !find_format(file, params, &format, error)) {
         return NULL;
     }
     if (format == BLOCK_FORMAT_RAW) {
-        int64_t offset;
         BlockNode *bottom = block_slice_bottom(file, &offset);
 
         if (params->format == BLOCK_FORMAT_AUTO && offset == 0) {
@@ -270,22 +271,22 @@ static BlockNode *open_chain(const char *path, const BlockOpenParams *params, un
         }
         return g_steal_pointer(&file);
     }
-    if (params->access == BLOCK_ACCESS_READ_WRITE) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
-                    "'%s': qcow2 images can only be read yet; leave out rw", path);
-        return NULL;
-    }
-    if (params->access == BLOCK_ACCESS_AUTO && !file->read_only) {
-        /* Readers share the image. */
-        g_message("'%s' is served read-only: it is a qcow2 image", path);
+    node = open_qcow2(file, path, params, depth, &why);
+    if (node == NULL && params->access == BLOCK_ACCESS_AUTO && !file->read_only) {
+        /* Perhaps it can be read; readers share the image. */
         as_is.access = BLOCK_ACCESS_READ_ONLY;
         block_node_unref(g_steal_pointer(&file));
         file = open_image_file(path, &as_is, error);
-        if (file == NULL) {
-            return NULL;
+        node = file == NULL ? NULL : open_qcow2(file, path, &as_is, depth, error);
+        if (node != NULL) {
+            g_message("read-only: %s", why->message);
         }
+        return node;
     }
-    return open_qcow2(file, path, params, depth, error);
+    if (node == NULL) {
+        g_propagate_error(error, g_steal_pointer(&why));
+    }
+    return node;
 }
 
 BlockNode *block_open(const char *path, const BlockOpenParams *params, GError **error)

@@ -10,6 +10,7 @@
 #ifndef SLUICE_FS_BLOCK_QCOW2_INTERNAL_H
 #define SLUICE_FS_BLOCK_QCOW2_INTERNAL_H
 
+#include "aio/coroutine-lock.h"
 #include "aio/pool.h"
 #include "fs/block/node.h"
 #include "fs/block/qcow2-header.h"
@@ -19,9 +20,12 @@
 #define QCOW2_READS_ZERO UINT64_C(1)
 #define QCOW2_OFFSET     UINT64_C(0x00fffffffffffe00)
 
+typedef struct Qcow2Writer Qcow2Writer;
+
 /** A table of the second level; entries as they are in the file (big-endian). */
 typedef struct Qcow2Table {
-    uint64_t offset; /**< in the file */
+    uint64_t offset;   /**< in the file */
+    size_t first, end; /**< entries that the file does not have yet; under the writer's lock */
     _Atomic(uint64_t) entries[];
 } Qcow2Table;
 
@@ -30,9 +34,11 @@ typedef struct BlockQcow2 {
     BlockNode *file;    /* referenced */
     BlockNode *backing; /* referenced; NULL: zeros */
     Qcow2Header header;
-    unsigned l2_bits; /* a table of the second level has 1 << this entries */
-    uint64_t *l1;     /* host order */
+    unsigned l2_bits;      /* a table of the second level has 1 << this entries */
+    _Atomic(uint64_t) *l1; /* places of the tables, host order */
     _Atomic(Qcow2Table *) *l2;
+    _Atomic(uint64_t) file_end; /* bytes of the file; behind it there are zeros */
+    Qcow2Writer *writer;        /* NULL: read-only */
 } BlockQcow2;
 
 typedef enum Qcow2Kind {
@@ -45,9 +51,10 @@ typedef enum Qcow2Kind {
 /** Bytes that follow each other on the disk and, if they are data, in the file. */
 typedef struct Qcow2Run {
     Qcow2Kind kind;
+    bool copied; /**< data: used by nobody else, so it may be written in place */
     uint64_t host_offset;
     uint64_t length; /**< bytes from the offset asked for */
-    uint64_t entry;  /**< of a compressed cluster */
+    uint64_t entry;  /**< of the first cluster, host order */
 } Qcow2Run;
 
 static inline uint64_t qcow2_cluster_size(const BlockQcow2 *qcow2)
@@ -64,6 +71,23 @@ int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Q
 /** Read the table of @offset. In a coroutine. 0 or negative errno. */
 int block_qcow2_load(BlockQcow2 *qcow2, uint64_t offset);
 
+static inline uint64_t qcow2_l1_index(const BlockQcow2 *qcow2, uint64_t offset)
+{
+    return offset >> (qcow2->header.cluster_bits + qcow2->l2_bits);
+}
+
+static inline uint64_t qcow2_l2_index(const BlockQcow2 *qcow2, uint64_t offset)
+{
+    return offset >> qcow2->header.cluster_bits & ((UINT64_C(1) << qcow2->l2_bits) - 1);
+}
+
+/** Whether a range lies in the file. Any thread. */
+bool block_qcow2_is_in_file(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length);
+
+/** The part of @iov from @skip on, @length bytes; returns the number of elements at @out. */
+unsigned block_qcow2_cut_vector(const struct iovec *iov, unsigned count, uint64_t skip,
+                                uint64_t length, struct iovec *out);
+
 /** Read what is not one run of data. Ends with block_complete(). */
 void block_qcow2_read_scattered(BlockQcow2 *qcow2, BlockRequest *request);
 
@@ -73,5 +97,17 @@ void block_qcow2_status(BlockQcow2 *qcow2, BlockRequest *request);
 /** Where in the file a compressed cluster's bytes are; false: at a place that cannot be. */
 bool block_qcow2_compressed_place(const BlockQcow2 *qcow2, uint64_t entry, uint64_t *offset,
                                   uint64_t *length);
+
+/** Write, zero, discard and flush where that is not one run in place. End with block_complete(). */
+void block_qcow2_change(BlockQcow2 *qcow2, BlockRequest *request);
+
+/** Make the image writable; before any worker runs. */
+bool block_qcow2_writer_new(BlockQcow2 *qcow2, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** Write everything back, and give back what the file has grown too much. No worker runs any more. */
+void block_qcow2_writer_close(Qcow2Writer *writer);
+void block_qcow2_writer_free(Qcow2Writer *writer);
+
+/** Whether something has changed that the file does not know yet. Any thread. */
+bool block_qcow2_is_dirty(const BlockQcow2 *qcow2);
 
 #endif /* SLUICE_FS_BLOCK_QCOW2_INTERNAL_H */

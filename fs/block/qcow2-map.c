@@ -14,20 +14,24 @@ static uint64_t table_bytes(const BlockQcow2 *qcow2)
     return UINT64_C(8) << qcow2->l2_bits;
 }
 
-static bool is_in_file(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length)
+bool block_qcow2_is_in_file(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length)
 {
-    return offset <= (uint64_t)qcow2->file->size && length <= (uint64_t)qcow2->file->size - offset;
+    const uint64_t end = atomic_load_explicit(&qcow2->file_end, memory_order_acquire);
+
+    return offset <= end && length <= end - offset;
 }
 
 /* The kind of an entry, and its cluster's place. */
 static int parse_entry(const BlockQcow2 *qcow2, uint64_t entry, Qcow2Run *run)
 {
+    run->entry = entry;
     if (entry & QCOW2_COMPRESSED) {
         run->kind = QCOW2_KIND_COMPRESSED;
-        run->entry = entry;
+        run->copied = false;
         return 0;
     }
     run->host_offset = entry & QCOW2_OFFSET;
+    run->copied = (entry & QCOW2_COPIED) != 0;
     if (qcow2->header.version >= 3 && entry & QCOW2_READS_ZERO) {
         run->kind = QCOW2_KIND_ZERO;
     } else if (run->host_offset == 0) {
@@ -44,7 +48,8 @@ static int parse_entry(const BlockQcow2 *qcow2, uint64_t entry, Qcow2Run *run)
 static bool continues(const Qcow2Run *run, const Qcow2Run *next, uint64_t bytes)
 {
     return next->kind == run->kind &&
-           (run->kind != QCOW2_KIND_DATA || next->host_offset == run->host_offset + bytes);
+           (run->kind != QCOW2_KIND_DATA ||
+            (next->host_offset == run->host_offset + bytes && next->copied == run->copied));
 }
 
 int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Qcow2Run *run)
@@ -52,13 +57,13 @@ int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Q
     const unsigned bits = qcow2->header.cluster_bits;
     const uint64_t size = qcow2_cluster_size(qcow2), inside = offset & (size - 1);
     const uint64_t entries = UINT64_C(1) << qcow2->l2_bits;
-    uint64_t index = (offset >> bits) & (entries - 1), covered;
-    const uint64_t l1 = offset >> (bits + qcow2->l2_bits);
+    uint64_t index = qcow2_l2_index(qcow2, offset), covered;
+    const uint64_t l1 = qcow2_l1_index(qcow2, offset);
     const Qcow2Table *table;
     int result;
 
     length = MIN(length, ((entries - index) << bits) - inside);
-    if (qcow2->l1[l1] == 0) {
+    if (atomic_load_explicit(&qcow2->l1[l1], memory_order_acquire) == 0) {
         *run = (Qcow2Run){.kind = QCOW2_KIND_BELOW, .length = length};
         return 0;
     }
@@ -88,9 +93,10 @@ int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Q
     run->length = MIN(length, covered - inside);
     run->host_offset += inside;
     /* A file may end within its last cluster, or before it: there it reads as zeros. */
-    if (run->kind == QCOW2_KIND_DATA && !is_in_file(qcow2, run->host_offset, run->length)) {
-        if (is_in_file(qcow2, run->host_offset, 1)) {
-            run->length = (uint64_t)qcow2->file->size - run->host_offset;
+    if (run->kind == QCOW2_KIND_DATA &&
+        !block_qcow2_is_in_file(qcow2, run->host_offset, run->length)) {
+        if (block_qcow2_is_in_file(qcow2, run->host_offset, 1)) {
+            run->length = atomic_load(&qcow2->file_end) - run->host_offset;
         } else {
             run->kind = QCOW2_KIND_ZERO;
         }
@@ -100,12 +106,13 @@ int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Q
 
 int block_qcow2_load(BlockQcow2 *qcow2, uint64_t offset)
 {
-    const uint64_t l1 = offset >> (qcow2->header.cluster_bits + qcow2->l2_bits);
-    const uint64_t at = qcow2->l1[l1] & QCOW2_OFFSET;
+    const uint64_t l1 = qcow2_l1_index(qcow2, offset);
+    const uint64_t at = atomic_load_explicit(&qcow2->l1[l1], memory_order_relaxed);
     Qcow2Table *table, *nobody = NULL;
     int result;
 
-    if (at & (qcow2_cluster_size(qcow2) - 1) || !is_in_file(qcow2, at, table_bytes(qcow2))) {
+    if (at & (qcow2_cluster_size(qcow2) - 1) ||
+        !block_qcow2_is_in_file(qcow2, at, table_bytes(qcow2))) {
         return -EIO;
     }
     table = g_try_malloc(sizeof(*table) + table_bytes(qcow2));
@@ -113,6 +120,7 @@ int block_qcow2_load(BlockQcow2 *qcow2, uint64_t offset)
         return -ENOMEM;
     }
     table->offset = at;
+    table->first = table->end = 0;
     result = block_co_read(qcow2->file, (void *)table->entries, table_bytes(qcow2), (int64_t)at);
     if (result < 0 ||
         !atomic_compare_exchange_strong_explicit(&qcow2->l2[l1], &nobody, table,
@@ -130,10 +138,10 @@ bool block_qcow2_compressed_place(const BlockQcow2 *qcow2, uint64_t entry, uint6
 
     *offset = entry & ((UINT64_C(1) << offset_bits) - 1);
     *length = (sectors + 1) * 512 - (*offset & 511);
-    if (!is_in_file(qcow2, *offset, 1)) {
+    if (!block_qcow2_is_in_file(qcow2, *offset, 1)) {
         return false;
     }
     /* The last sector may lie behind the end of the file. */
-    *length = MIN(*length, (uint64_t)qcow2->file->size - *offset);
+    *length = MIN(*length, atomic_load(&qcow2->file_end) - *offset);
     return true;
 }

@@ -35,9 +35,8 @@ struct Piece {
     struct iovec iov[];
 };
 
-/* The part of @iov from @skip on, @length bytes; returns the number of its elements. */
-static unsigned cut_vector(const struct iovec *iov, unsigned count, uint64_t skip, uint64_t length,
-                           struct iovec *out)
+unsigned block_qcow2_cut_vector(const struct iovec *iov, unsigned count, uint64_t skip,
+                                uint64_t length, struct iovec *out)
 {
     unsigned used = 0;
 
@@ -89,7 +88,7 @@ static void start_piece(Read *read, BlockNode *node, uint64_t offset, uint64_t s
     piece->read = read;
     piece->next = read->pieces;
     read->pieces = piece;
-    count = cut_vector(whole->iov, whole->iov_count, skip, length, piece->iov);
+    count = block_qcow2_cut_vector(whole->iov, whole->iov_count, skip, length, piece->iov);
     block_request_init_vector(&piece->request, BLOCK_READ, piece->iov, count, (int64_t)offset);
     piece->request.opaque = piece;
     read->pending++;

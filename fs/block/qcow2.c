@@ -14,17 +14,18 @@
 
 #include "fs/block/qcow2-internal.h"
 
-static void qcow2_read(BlockQcow2 *qcow2, BlockRequest *request)
+/* Whether the request is one run of data; then it is passed on. */
+static bool pass_on(BlockQcow2 *qcow2, BlockRequest *request, bool in_place)
 {
     Qcow2Run run;
-    int result = block_qcow2_map(qcow2, (uint64_t)request->offset, request->length, &run);
 
-    if (result == 0 && run.kind == QCOW2_KIND_DATA && run.length == request->length) {
-        request->offset = (int64_t)run.host_offset;
-        block_forward(qcow2->file, request);
-    } else {
-        block_qcow2_read_scattered(qcow2, request);
+    if (block_qcow2_map(qcow2, (uint64_t)request->offset, request->length, &run) < 0 ||
+        run.kind != QCOW2_KIND_DATA || run.length != request->length || (in_place && !run.copied)) {
+        return false;
     }
+    request->offset = (int64_t)run.host_offset;
+    block_forward(qcow2->file, request);
+    return true;
 }
 
 static void qcow2_submit(BlockNode *node, BlockRequest *request)
@@ -33,18 +34,30 @@ static void qcow2_submit(BlockNode *node, BlockRequest *request)
 
     switch (request->op) {
     case BLOCK_READ:
-        qcow2_read(qcow2, request);
+        if (!pass_on(qcow2, request, false)) {
+            block_qcow2_read_scattered(qcow2, request);
+        }
         return;
     case BLOCK_STATUS:
         block_qcow2_status(qcow2, request);
         return;
     case BLOCK_FLUSH:
-        block_complete(request, 0);
+        if (block_qcow2_is_dirty(qcow2)) {
+            block_qcow2_change(qcow2, request);
+        } else {
+            block_forward(qcow2->file, request);
+        }
         return;
     case BLOCK_WRITE:
-    case BLOCK_DISCARD:
     case BLOCK_ZERO:
-        block_complete(request, -EROFS);
+        /* What is durable must be found again: with changed tables that takes a commit. */
+        if ((request->flags & BLOCK_FUA && block_qcow2_is_dirty(qcow2)) ||
+            !pass_on(qcow2, request, true)) {
+            block_qcow2_change(qcow2, request);
+        }
+        return;
+    case BLOCK_DISCARD:
+        block_qcow2_change(qcow2, request);
         return;
     }
     g_error("block node '%s': unknown operation %d", node->name, (int)request->op);
@@ -54,11 +67,13 @@ static void qcow2_close(BlockNode *node)
 {
     BlockQcow2 *qcow2 = aio_container_of(node, BlockQcow2, node);
 
+    block_qcow2_writer_close(qcow2->writer);
+    block_qcow2_writer_free(qcow2->writer);
     for (uint32_t i = 0; i < qcow2->header.l1_entries; i++) {
         g_free(atomic_load_explicit(&qcow2->l2[i], memory_order_relaxed));
     }
     g_free(qcow2->l2);
-    g_free(qcow2->l1);
+    g_free((void *)qcow2->l1);
     block_qcow2_header_clear(&qcow2->header);
     block_node_unref(qcow2->backing);
     block_node_unref(qcow2->file);
@@ -95,38 +110,41 @@ bool block_qcow2_read_header(BlockNode *file, Qcow2Header *header, GError **erro
 static bool read_l1(BlockQcow2 *qcow2, GError **error)
 {
     const size_t entries = qcow2->header.l1_entries;
+    g_autofree uint64_t *bytes = g_try_new0(uint64_t, MAX(entries, 1));
     int result;
 
-    qcow2->l1 = g_try_new0(uint64_t, MAX(entries, 1));
+    qcow2->l1 = (void *)g_try_new0(uint64_t, MAX(entries, 1));
     qcow2->l2 = g_try_new0(_Atomic(Qcow2Table *), MAX(entries, 1));
-    if (qcow2->l1 == NULL || qcow2->l2 == NULL) {
+    if (bytes == NULL || qcow2->l1 == NULL || qcow2->l2 == NULL) {
         return fail(error, "L1 table", -ENOMEM);
     }
-    result = block_read_now(qcow2->file, qcow2->l1, entries * sizeof(uint64_t),
+    result = block_read_now(qcow2->file, bytes, entries * sizeof(uint64_t),
                             (int64_t)qcow2->header.l1_offset);
     if (result < 0) {
         return fail(error, "L1 table", result);
     }
     for (size_t i = 0; i < entries; i++) {
-        qcow2->l1[i] = GUINT64_FROM_BE(qcow2->l1[i]) & QCOW2_OFFSET;
+        atomic_init(&qcow2->l1[i], GUINT64_FROM_BE(bytes[i]) & QCOW2_OFFSET);
     }
     return true;
 }
 
-BlockNode *block_qcow2_new(BlockNode *file, BlockNode *backing, const char *name, GError **error)
+BlockNode *block_qcow2_new(BlockNode *file, BlockNode *backing, const char *name, bool writable,
+                           GError **error)
 {
     BlockQcow2 *qcow2 = g_new0(BlockQcow2, 1);
 
-    block_node_init(&qcow2->node, &qcow2_driver, name, 0, true);
+    block_node_init(&qcow2->node, &qcow2_driver, name, 0, !writable);
     qcow2->file = block_node_ref(file);
     qcow2->backing = backing == NULL ? NULL : block_node_ref(backing);
+    atomic_init(&qcow2->file_end, (uint64_t)file->size);
     if (!block_qcow2_read_header(file, &qcow2->header, error)) {
         qcow2->header.l1_entries = 0;
         block_node_unref(&qcow2->node);
         return NULL;
     }
     qcow2->l2_bits = qcow2->header.cluster_bits - 3;
-    if (!read_l1(qcow2, error)) {
+    if (!read_l1(qcow2, error) || (writable && !block_qcow2_writer_new(qcow2, error))) {
         qcow2->header.l1_entries = qcow2->l2 == NULL ? 0 : qcow2->header.l1_entries;
         block_node_unref(&qcow2->node);
         return NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/** Images in QEMU's format qcow2, for reading. */
+/** Images in QEMU's format qcow2. */
 #ifndef SLUICE_FS_BLOCK_QCOW2_H
 #define SLUICE_FS_BLOCK_QCOW2_H
 
@@ -11,10 +11,10 @@ bool block_qcow2_read_header(BlockNode *file, Qcow2Header *header,
                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /**
- * A read-only node over the image in @file, with what it does not have itself from @backing
- * (may be NULL: zeros). Takes references on both.
+ * A node over the image in @file, with what it does not have itself from @backing (may
+ * be NULL: zeros). Takes references on both. @writable: an error if it cannot be.
  */
-BlockNode *block_qcow2_new(BlockNode *file, BlockNode *backing, const char *name,
+BlockNode *block_qcow2_new(BlockNode *file, BlockNode *backing, const char *name, bool writable,
                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 #endif /* SLUICE_FS_BLOCK_QCOW2_H */

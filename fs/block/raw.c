@@ -455,6 +455,28 @@ void block_raw_guard_format(BlockNode *node)
     raw_of(node)->guarded = true;
 }
 
+void block_raw_set_endless(BlockNode *node)
+{
+    g_assert(node->driver == &raw_driver);
+    node->size = INT64_MAX;
+}
+
+int block_raw_truncate(BlockNode *node, int64_t size)
+{
+    return ftruncate(raw_of(node)->fd, size) == 0 ? 0 : -errno;
+}
+
+int block_raw_extend(BlockNode *node, int64_t size)
+{
+    BlockRaw *raw = raw_of(node);
+    int64_t now = size_of(raw->fd);
+
+    if (now < 0) {
+        return (int)now;
+    }
+    return now >= size || ftruncate(raw->fd, size) == 0 ? 0 : -errno;
+}
+
 int block_raw_fd(const BlockNode *node)
 {
     return node->driver == &raw_driver ? aio_container_of(node, BlockRaw, node)->fd : -1;

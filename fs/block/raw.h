@@ -18,6 +18,18 @@ BlockNode *block_raw_new(int fd, const char *name, bool read_only, bool direct,
  */
 void block_raw_guard_format(BlockNode *node);
 
+/**
+ * Let a format that manages the file itself read and write anywhere in it: from now on the
+ * node has no end. What lies behind the file's end reads as zeros. Before any request.
+ */
+void block_raw_set_endless(BlockNode *node);
+
+/** Cut the file to @size bytes. 0 or negative errno. When nothing else happens. */
+int block_raw_truncate(BlockNode *node, int64_t size);
+
+/** Make the file at least @size bytes long. 0 or negative errno. Any thread. */
+int block_raw_extend(BlockNode *node, int64_t size);
+
 /** The descriptor of a raw node (any other: -1); the node's. */
 int block_raw_fd(const BlockNode *node);
 

@@ -455,7 +455,7 @@ static void test_open(Image *image, gconstpointer unused)
     g_assert_true(g_file_set_contents(image->path, qcow2, sizeof(qcow2), NULL));
     image->params.format = BLOCK_FORMAT_AUTO;
     image_refused(image, BLOCK_ACCESS_READ_ONLY, G_IO_ERROR_NOT_SUPPORTED, "no qcow2");
-    image_refused(image, BLOCK_ACCESS_READ_WRITE, G_IO_ERROR_NOT_SUPPORTED, "only be read");
+    image_refused(image, BLOCK_ACCESS_READ_WRITE, G_IO_ERROR_NOT_SUPPORTED, "no qcow2");
 
     g_assert_null(block_open(missing, &image->params, &error));
     g_assert_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND);

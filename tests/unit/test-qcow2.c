@@ -20,7 +20,9 @@
 #define L2_AT    (2 * CLUSTER)
 #define DATA_AT  (3 * CLUSTER)
 #define PACKED   (5 * CLUSTER + 100)
-#define LENGTH   (7 * CLUSTER)
+#define TABLE_AT (7 * CLUSTER)
+#define BLOCK_AT (8 * CLUSTER)
+#define LENGTH   (9 * CLUSTER)
 
 static void put32(uint8_t *image, size_t at, uint32_t value)
 {
@@ -66,7 +68,11 @@ static void make_image(uint8_t *image, uint8_t *disk)
     put64(image, 24, size);
     put32(image, 36, 1);
     put64(image, 40, L1_AT);
-    put64(image, 48, L1_AT);
+    put64(image, 48, TABLE_AT);
+    put64(image, TABLE_AT, BLOCK_AT);
+    for (size_t i = 0; i < LENGTH / CLUSTER; i++) {
+        image[BLOCK_AT + 2 * i + 1] = 1;
+    }
     put32(image, 56, 1);
     put32(image, 96, 4);
     put32(image, 100, 104);
@@ -90,14 +96,14 @@ static void make_image(uint8_t *image, uint8_t *disk)
     put64(image, L2_AT + 56, 6 * CLUSTER | UINT64_C(1) << 63);
 }
 
-static BlockNode *raw_of(const uint8_t *bytes, size_t length)
+static BlockNode *raw_of(const uint8_t *bytes, size_t length, bool read_only)
 {
     g_autoptr(GError) error = NULL;
     int fd = test_temp_file(0, 0);
     BlockNode *node;
 
     g_assert_cmpint(pwrite(fd, bytes, length, 0), ==, (ssize_t)length);
-    node = block_raw_new(fd, "test", true, false, &error);
+    node = block_raw_new(fd, "test", read_only, false, &error);
     g_assert_no_error(error);
     return node;
 }
@@ -133,8 +139,8 @@ static void test_read(void)
     GRand *random = g_rand_new_with_seed(3);
 
     make_image(image, disk);
-    BlockNode *file = raw_of(image, LENGTH);
-    BlockNode *node = block_qcow2_new(file, NULL, "test", &error);
+    BlockNode *file = raw_of(image, LENGTH, true);
+    BlockNode *node = block_qcow2_new(file, NULL, "test", false, &error);
     g_assert_no_error(error);
     const size_t size = (size_t)block_node_size(node);
     g_assert_cmpuint(size, ==, CLUSTERS * CLUSTER - CLUSTER / 2);
@@ -173,8 +179,9 @@ static void test_backing(void)
 
     make_image(image, disk);
     test_fill(below, sizeof(below), 5);
-    BlockNode *file = raw_of(image, LENGTH), *backing = raw_of(below, sizeof(below));
-    BlockNode *node = block_qcow2_new(file, backing, "test", &error);
+    BlockNode *file = raw_of(image, LENGTH, true);
+    BlockNode *backing = raw_of(below, sizeof(below), true);
+    BlockNode *node = block_qcow2_new(file, backing, "test", false, &error);
     g_assert_no_error(error);
     /* Cluster 3 is the backing file's, as far as that goes; 6 lies behind its end. */
     memcpy(disk + 3 * CLUSTER, below + 3 * CLUSTER, CLUSTER - 100);
@@ -253,6 +260,113 @@ static void test_extensions(void)
     g_assert_false(block_qcow2_header_parse(image, CLUSTER, &header, &error));
 }
 
+/* Write, zero, discard or flush; what comes of it does not matter. */
+static void change_at(AioContext *ctx, BlockNode *node, unsigned what, void *buffer, size_t length,
+                      int64_t offset)
+{
+    static const BlockOp ops[] = {BLOCK_WRITE, BLOCK_ZERO, BLOCK_DISCARD, BLOCK_FLUSH};
+    BlockRequest request;
+
+    block_request_init(&request, ops[what % G_N_ELEMENTS(ops)], buffer, length, offset);
+    g_assert_cmpint(run(ctx, node, &request), <=, 0);
+}
+
+/* --- several workers that write --- */
+
+#define WRITERS 3
+#define PART    (9 * 1024 + 512) /* no whole number of clusters: neighbours share one */
+
+typedef struct Writer {
+    BlockNode *node;
+    unsigned index;
+    uint8_t *model; /* PART bytes */
+} Writer;
+
+static gpointer write_part(gpointer opaque)
+{
+    Writer *writer = opaque;
+    AioContext *ctx = test_context_new();
+    GRand *random = g_rand_new_with_seed(writer->index + 21);
+    const int64_t begin = writer->index * (int64_t)PART;
+    uint8_t buffer[PART];
+
+    for (unsigned i = 0; i < 150; i++) {
+        size_t offset = (size_t)g_rand_int_range(random, 0, PART);
+        size_t length = (size_t)g_rand_int_range(random, 1, (gint32)(PART - offset) + 1);
+        BlockRequest request;
+
+        switch (g_rand_int_range(random, 0, 6)) {
+        case 0:
+            memset(writer->model + offset, 0, length);
+            block_request_init(&request, BLOCK_ZERO, NULL, length, begin + (int64_t)offset);
+            request.flags = BLOCK_MAY_UNMAP;
+            break;
+        case 1:
+            block_request_init(&request, BLOCK_FLUSH, NULL, 0, 0);
+            break;
+        case 2:
+            block_request_init(&request, BLOCK_READ, buffer, length, begin + (int64_t)offset);
+            break;
+        default:
+            test_fill(writer->model + offset, length, i);
+            block_request_init(&request, BLOCK_WRITE, writer->model + offset, length,
+                               begin + (int64_t)offset);
+            request.flags = i % 8 == 0 ? BLOCK_FUA : 0;
+            break;
+        }
+        g_assert_cmpint(run(ctx, writer->node, &request), ==, 0);
+        if (request.op == BLOCK_READ) {
+            g_assert_cmpmem(buffer, length, writer->model + offset, length);
+        }
+    }
+    g_rand_free(random);
+    aio_context_free(ctx);
+    return NULL;
+}
+
+static void test_writers(void)
+{
+    AioContext *ctx;
+    uint8_t image[LENGTH], disk[CLUSTERS * CLUSTER], buffer[CLUSTERS * CLUSTER];
+    g_autoptr(GError) error = NULL;
+    Writer writers[WRITERS];
+    GThread *threads[WRITERS];
+
+    make_image(image, disk);
+    BlockNode *file = raw_of(image, LENGTH, false);
+    BlockNode *node = block_qcow2_new(file, NULL, "test", true, &error);
+    g_assert_no_error(error);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        writers[i] = (Writer){.node = node, .index = i, .model = disk + i * PART};
+        threads[i] = g_thread_new("writer", write_part, &writers[i]);
+    }
+    for (unsigned i = 0; i < WRITERS; i++) {
+        g_thread_join(threads[i]);
+    }
+    const size_t size = (size_t)node->size;
+    int fd = dup(block_raw_fd(file));
+    block_node_unref(node); /* writes everything back */
+    block_node_unref(file);
+
+    file = block_raw_new(fd, "test", true, false, &error);
+    g_assert_no_error(error);
+    node = block_qcow2_new(file, NULL, "test", false, &error);
+    g_assert_no_error(error);
+    ctx = test_context_new();
+    g_assert_cmpint(read_at(ctx, node, buffer, size, 0), ==, 0);
+    g_assert_cmpmem(buffer, size, disk, size);
+    block_node_unref(node);
+    block_node_unref(file);
+    aio_context_free(ctx);
+}
+
+/* A broken image may say so in the log. */
+static gboolean is_fatal(const gchar *domain, GLogLevelFlags level, const gchar *message,
+                         gpointer opaque)
+{
+    return (level & (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL)) != 0;
+}
+
 /*
  * Images with wrong bytes, mostly in the tables: each is refused, or can be read through with
  * or without errors. What counts is that nothing else happens.
@@ -263,8 +377,9 @@ static void test_fuzz(void)
     uint8_t good[LENGTH], image[LENGTH], disk[CLUSTERS * CLUSTER];
     g_autofree uint8_t *buffer = g_malloc(1 << 20);
     GRand *random = g_rand_new_with_seed(11);
-    unsigned opened = 0;
+    unsigned opened = 0, writable = 0;
 
+    g_test_log_set_fatal_handler(is_fatal, NULL);
     make_image(good, disk);
     for (unsigned round = 0; round < 1500; round++) {
         g_autoptr(GError) error = NULL;
@@ -272,7 +387,8 @@ static void test_fuzz(void)
 
         memcpy(image, good, LENGTH);
         for (unsigned i = 0; i < changes; i++) {
-            static const size_t areas[][2] = {{4, 140}, {L1_AT, 16}, {L2_AT, 72}, {PACKED, 60}};
+            static const size_t areas[][2] = {{4, 140},     {L1_AT, 16},    {L2_AT, 72},
+                                              {PACKED, 60}, {TABLE_AT, 16}, {BLOCK_AT, 20}};
             const size_t *area = areas[g_rand_int_range(random, 0, G_N_ELEMENTS(areas))];
             size_t at = area[0] + (size_t)g_rand_int_range(random, 0, (gint32)area[1]);
 
@@ -280,12 +396,21 @@ static void test_fuzz(void)
                             ? (uint8_t)g_rand_int(random)
                             : image[at] ^ (uint8_t)(1u << g_rand_int_range(random, 0, 8));
         }
-        BlockNode *file = raw_of(image, (size_t)g_rand_int_range(random, 1, LENGTH + 1));
-        BlockNode *node = block_qcow2_new(file, NULL, "test", &error);
+        const bool change = round % 2 == 0;
+        const bool cut = g_rand_int_range(random, 0, 4) == 0;
+        BlockNode *file =
+            raw_of(image, cut ? (size_t)g_rand_int_range(random, 1, LENGTH + 1) : LENGTH, !change);
+        BlockNode *node = block_qcow2_new(file, NULL, "test", change, &error);
         if (node != NULL) {
             const int64_t size = block_node_size(node);
 
             opened++;
+            writable += change;
+            for (unsigned i = 0; change && size > 0 && i < 6; i++) {
+                int64_t at = g_rand_int_range(random, 0, (gint32)MIN(size, 1 << 30));
+
+                change_at(ctx, node, i, buffer, (size_t)MIN(size - at, 5000), at);
+            }
             for (int64_t at = 0; at < MIN(size, 1 << 20); at += 1 << 16) {
                 BlockRequest request;
                 size_t length = (size_t)MIN(size - at, 1 << 16);
@@ -304,8 +429,9 @@ static void test_fuzz(void)
         }
         block_node_unref(file);
     }
-    g_test_message("%u of 1500 were opened", opened);
+    g_test_message("%u of 1500 were opened, %u for writing", opened, writable);
     g_assert_cmpuint(opened, >, 100);
+    g_assert_cmpuint(writable, >, 100);
     g_rand_free(random);
     aio_context_free(ctx);
 }
@@ -317,6 +443,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/backing", test_backing);
     g_test_add_func("/qcow2/header", test_header);
     g_test_add_func("/qcow2/extensions", test_extensions);
+    g_test_add_func("/qcow2/writers", test_writers);
     g_test_add_func("/qcow2/fuzz", test_fuzz);
     return g_test_run();
 }

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * What a writable qcow2 image needs beside its tables: refcounts, new clusters, and
+ * the order in which changes reach the file.
+ *
+ * How it works
+ *
+ * All functions run in a coroutine that holds the writer's lock. Changes of tables and
+ * refcounts are made in memory; block_qcow2_commit() writes them, in an order that
+ * leaves nothing worse than unused clusters that count as used, wherever it stops:
+ *
+ *     data, refcounts | refcount table | (header) | L2 tables | L1 table
+ *                     ^ flush          ^          ^           ^ and at the end
+ *
+ * New clusters are always taken behind the end of the file. A cluster that is not
+ * needed any more loses its refcount with the commit after the one that made it unneeded
+ * durable, and is not used again as long as the image is open: reads that
+ * are under way may still look at it.
+ */
+#ifndef SLUICE_FS_BLOCK_QCOW2_WRITER_H
+#define SLUICE_FS_BLOCK_QCOW2_WRITER_H
+
+#include "fs/block/qcow2-internal.h"
+
+struct Qcow2Writer {
+    BlockQcow2 *qcow2;
+    AioCoMutex lock;
+    _Atomic(bool) dirty;
+    uint64_t next_cluster; /* the first behind all that are used */
+    bool grown;            /* the file has become longer */
+
+    uint64_t table_offset;           /* of the refcount table */
+    uint64_t table_entries;          /* 64 bits each */
+    uint64_t *table;                 /* host order: places of the blocks */
+    uint8_t **blocks;                /* as in the file; NULL: not read yet */
+    uint8_t *block_dirty;            /* bool for each block */
+    uint64_t table_first, table_end; /* entries that the file does not have yet */
+    bool table_moved;                /* the header does not know the table yet */
+    bool block_added;                /* a block that the table in the file does not know */
+    uint64_t l1_first, l1_end;       /* the same for the L1 table */
+    bool clears_features;    /* features that we do not keep up to date are still announced */
+    GPtrArray *dirty_tables; /* of Qcow2Table */
+    GArray *unneeded;        /* of uint64_t: clusters used once less after the next commit */
+};
+
+/** @count clusters next to each other, with refcount 1. 0 or negative errno. */
+int block_qcow2_allocate(Qcow2Writer *writer, uint64_t count, uint64_t *offset);
+
+/** The cluster at @offset of the file is used once less, from the next commit on. */
+void block_qcow2_release(Qcow2Writer *writer, uint64_t offset);
+
+/** Take one from the refcount of a cluster, in memory. 0 or negative errno. */
+int block_qcow2_decrement(Qcow2Writer *writer, uint64_t cluster);
+
+/** Entry @index of @table has changed. */
+void block_qcow2_touch(Qcow2Writer *writer, Qcow2Table *table, uint64_t index);
+
+/** Write everything and make it durable. 0 or negative errno. */
+int block_qcow2_commit(Qcow2Writer *writer);
+
+#endif /* SLUICE_FS_BLOCK_QCOW2_WRITER_H */

@@ -1,0 +1,109 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# What is written to a qcow2 image through the mount is what QEMU finds in it, and QEMU finds
+# nothing wrong with the image: every cluster size and refcount width, over compressed clusters and
+# backing files, by several writers at once.
+#
+# limit: 150
+. "$(dirname "$0")/functions.sh"
+
+require_command qemu-img qemu-io fio
+cd "$CASE_DIR"
+size=$((24 * 1048576))
+cat >change.py <<'PYTHON'
+# Change the disk at random, by several threads with a part each, and the model file in the same way.
+path, model_path, size, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+THREADS = 3
+model = bytearray(open(model_path, "rb").read())
+failures = []
+
+
+def change(part):
+    generator = random.Random(seed * 100 + part)
+    fd = os.open(path, os.O_RDWR)
+    low, high = size // THREADS * part, size // THREADS * (part + 1)
+    for _ in range(120):
+        length = generator.choice([generator.randrange(1, 3000), generator.randrange(1, 150000), 512, 4096, 65536])
+        offset = generator.randrange(low, high - length)
+        what = generator.randrange(8)
+        if what < 2:
+            fallocate(fd, (FALLOC_PUNCH_HOLE if what else FALLOC_ZERO_RANGE) | FALLOC_KEEP_SIZE, offset, length)
+            model[offset:offset + length] = bytes(length)
+        elif what == 2:
+            equal(os.pread(fd, length, offset) == model[offset:offset + length], True, f"{length} bytes at {offset}")
+        else:
+            data = generator.randbytes(length)
+            os.pwrite(fd, data, offset)
+            model[offset:offset + length] = data
+        if generator.randrange(30) == 0:
+            os.fsync(fd)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def guarded(part):
+    try:
+        change(part)
+    except BaseException as error:
+        failures.append(error)
+
+
+threads = [threading.Thread(target=guarded, args=(part,)) for part in range(THREADS)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+if failures:
+    raise failures[0]
+open(model_path, "wb").write(model)
+PYTHON
+
+# rounds IMAGE SEED [OPTION...]: change it through the mount; QEMU agrees with the model.
+rounds() {
+    local image=$1 seed=$2 round
+    shift 2
+    qemu-img convert -f qcow2 -O raw "$image" model
+    for round in 1 2; do
+        serve "$MNT" disk "$image" "$MNT" "$@"
+        python "$MNT/disk" model $size $((seed + round)) <change.py
+        unmount
+        qemu-img check -q -f qcow2 "$image" || { qemu-img check -f qcow2 "$image" | tail; fail "check of $image"; }
+        qemu-img compare -q -f qcow2 -F raw "$image" model || fail "$image is not as the model"
+    done
+}
+
+for options in cluster_size=512 cluster_size=2M compat=0.10 cluster_size=4K,refcount_bits=1 \
+    cluster_size=4K,refcount_bits=64; do
+    note "$options"
+    qemu-img create -q -f qcow2 -o $options image $size
+    rounds image 10
+done
+{ seq 1 900000; head -c 3000000 /dev/urandom; } | head -c $size >data
+truncate -s $size data
+note "compressed"
+qemu-img convert -c -f raw -O qcow2 data image
+rounds image 20 -o cache=none
+note "backing file"
+before=$(sha256sum data)
+qemu-img create -q -f qcow2 -b data -F raw -o cluster_size=16K image
+rounds image 30
+assert_eq "$(sha256sum data)" "$before" 'the backing file'
+qemu-img create -q -f qcow2 -b data -F raw -o compat=0.10 image $((size + 5000000))
+truncate -s $size data
+rounds image 40
+
+note "fio"
+qemu-img create -q -f qcow2 image $size
+serve "$MNT" disk image "$MNT"
+fio --name=verify --filename="$MNT/disk" --rw=randwrite --bs=4k-64k --size=16M --iodepth=16 --ioengine=libaio \
+    --direct=1 --verify=crc32c --verify_fatal=1 --output=fio.log || { cat fio.log; fail "fio"; }
+unmount
+qemu-img check -q -f qcow2 image
+
+# What may not be written is served read-only, and with rw an error.
+qemu-img snapshot -c one image
+expect_fail 'internal snapshots' "$SLUICEFS" disk -f image "$MNT" -o rw
+serve "$MNT" disk image "$MNT"
+expect_fail 'Read-only' dd if=data of="$MNT/disk" bs=512 count=1 conv=notrunc status=none
+unmount
