@@ -45,7 +45,7 @@ exec 7>hold
 echo 'read 0 512' >&7
 # Without trying it: that would keep QEMU from getting it.
 qemu_has_it() {
-    [ "$(grep -c '^lock:.*OFDLCK' "/proc/$qemu/fdinfo/"* | awk -F: '$2 > 2' | wc -l)" -gt 0 ]
+    grep -q '^lock:.*OFDLCK.* 100 101' "/proc/$qemu/fdinfo/"*
 }
 wait_for 20 qemu_has_it || fail "QEMU has no lock"
 expect_fail "process $qemu " "$SLUICEFS" disk -f image "$MNT"
