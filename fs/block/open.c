@@ -64,6 +64,9 @@ static bool find_format(BlockNode *node, const BlockOpenParams *params, BlockFor
         return true;
     }
     *format = BLOCK_FORMAT_RAW;
+    if (params->offset > 0) {
+        return true; /* a piece of a raw image: written by its users through any view of it */
+    }
     result = block_read_now(node, head, MIN((size_t)node->size, sizeof(head)), 0);
     if (result < 0) {
         g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(-result), "cannot read '%s': %s",
@@ -266,7 +269,7 @@ static BlockNode *open_chain(const char *path, const BlockOpenParams *params, un
     if (format == BLOCK_FORMAT_RAW) {
         BlockNode *bottom = block_slice_bottom(file, &offset);
 
-        if (params->format == BLOCK_FORMAT_AUTO && offset == 0) {
+        if (params->format == BLOCK_FORMAT_AUTO) {
             block_raw_guard_format(bottom);
         }
         return g_steal_pointer(&file);

@@ -26,7 +26,7 @@ umount inner
 unmount
 e2fsck -fn "image?offset=1048576" >e2fsck.log 2>&1 || { cat e2fsck.log; fail "e2fsck"; }
 
-# By the form of mount(8), which tells a disk from a directory.
+# Once more with direct I/O.
 serve "$MNT" disk image "$MNT" -o cache=none
 mount -o loop "$MNT/part1" inner
 (cd inner && sha256sum --quiet -c ../sums)

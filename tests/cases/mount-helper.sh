@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# mount -t fuse.sluicefs works with the words that mount(8) passes, and umount ends it.
+# mount -t fuse.sluicefs works with the words that mount(8) passes, for a directory and for a disk, and
+# umount ends it.
 #
 # matrix: once
 . "$(dirname "$0")/functions.sh"
@@ -42,6 +43,10 @@ if touch "$MNT/x" 2>/dev/null; then
 fi
 mount -o remount,rw "$MNT"
 touch "$MNT/x"
+umount "$MNT"
+truncate -s 1M image
+mount -t fuse.sluicefs -o cache=none,size=64K "$PWD/image" "$MNT"
+test "$(stat -c %s "$MNT/disk")" = 65536
 umount "$MNT"
 if mount -t fuse.sluicefs -o no_such_word "$SRC" "$MNT"; then
     echo "FAIL: an unknown word was accepted"

@@ -448,6 +448,18 @@ static void test_open(Image *image, gconstpointer unused)
     image_refused(image, BLOCK_ACCESS_AUTO, G_IO_ERROR_INVALID_ARGUMENT, "do not lie inside");
     block_open_params_init(&image->params);
 
+    /* A piece is raw whatever is in it: nobody can plant a format there. */
+    char piece[8192] = {0};
+    memcpy(piece + 4096, qcow2, sizeof(qcow2));
+    g_assert_true(g_file_set_contents(image->path, piece, sizeof(piece), NULL));
+    image->params.offset = 4096;
+    node = image_open(image, BLOCK_ACCESS_READ_WRITE);
+    g_assert_cmpint(block_node_size(node), ==, 4096);
+    block_node_unref(node);
+    image->params.format = BLOCK_FORMAT_QCOW2;
+    image_refused(image, BLOCK_ACCESS_READ_ONLY, G_IO_ERROR_NOT_SUPPORTED, "clusters");
+    block_open_params_init(&image->params);
+
     g_assert_true(g_file_set_contents(image->path, vmdk, sizeof(vmdk), NULL));
     image_refused(image, BLOCK_ACCESS_AUTO, G_IO_ERROR_NOT_SUPPORTED, "format=raw");
     image->params.format = BLOCK_FORMAT_RAW;
