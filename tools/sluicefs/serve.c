@@ -471,14 +471,15 @@ static int serve_main(Serve *serve)
     }
 
     control_free(serve->control);
-    for (size_t i = 0; i < G_N_ELEMENTS(handlers); i++) {
-        g_source_remove(sources[i]);
-    }
     if (serve->session != NULL) {
         fs_session_free(serve->session);
     }
     if (serve->userdata != NULL) {
         serve->backend->close(serve->userdata);
+    }
+    /* Not before everything is written: then signals have their default action again. */
+    for (size_t i = 0; i < G_N_ELEMENTS(handlers); i++) {
+        g_source_remove(sources[i]);
     }
     if (serve->ready && serve->pid_file != NULL) {
         unlink(serve->pid_file);
