@@ -35,6 +35,11 @@ void block_node_unref(BlockNode *node)
     g_free(name);
 }
 
+int block_node_fd(const BlockNode *node)
+{
+    return node->driver->fd == NULL ? -1 : node->driver->fd(node);
+}
+
 static void init_request(BlockRequest *request, BlockOp op, uint64_t length, int64_t offset)
 {
     request->op = op;

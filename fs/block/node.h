@@ -79,6 +79,8 @@ typedef struct BlockDriver {
     void (*submit)(BlockNode *node, BlockRequest *request);
     /** Read while nothing else happens (opening). 0 or negative errno. NULL: by submit. */
     int (*read_now)(BlockNode *node, void *buffer, size_t length, int64_t offset);
+    /** The image's descriptor, for fstat(2) only; -1: none. NULL: -1. */
+    int (*fd)(const BlockNode *node);
     /** Free the driver's state. Nothing is under way. */
     void (*close)(BlockNode *node);
 } BlockDriver;
@@ -105,6 +107,9 @@ static inline int64_t block_node_size(const BlockNode *node)
 {
     return node->size;
 }
+
+/** The descriptor of the image at the bottom of @node, for fstat(2) only; -1: there is none. */
+int block_node_fd(const BlockNode *node);
 
 /** Initialise a request; set flags, and the vector of a scattered one, afterwards. */
 void block_request_init(BlockRequest *request, BlockOp op, void *buffer, uint64_t length,

@@ -39,7 +39,7 @@ typedef struct BlockRaw {
     BlockSerializer serializer;
     bool guarded; /* see block_raw_guard_format() */
     _Atomic(bool) told;
-    _Atomic(bool) no_nowait_read, no_zero, no_discard;
+    _Atomic(bool) no_nowait_read, no_zero, no_punch, no_discard;
     /* Hints, see inline_read_pays(). */
     _Atomic(unsigned) read_miss, read_skip;
 } BlockRaw;
@@ -180,13 +180,20 @@ static void zero_step(BlockRequest *request)
     aio_io_submit(aio_context_current(), &request->io, zero_step_done);
 }
 
+/* What the store has been found not to do: the two ways to zero are independent. */
+static _Atomic(bool) *refusal_of(BlockRaw *raw, const BlockRequest *request)
+{
+    return request->flags & BLOCK_MAY_UNMAP ? &raw->no_punch : &raw->no_zero;
+}
+
 static void zero_done(AioIo *io)
 {
     BlockRequest *request = aio_container_of(io, BlockRequest, io);
 
     if (io->result == -EOPNOTSUPP || io->result == -EINVAL) {
         if (io->result == -EOPNOTSUPP) {
-            atomic_store_explicit(&raw_of(request->node)->no_zero, true, memory_order_relaxed);
+            atomic_store_explicit(refusal_of(raw_of(request->node), request), true,
+                                  memory_order_relaxed);
         }
         zero_step(request);
     } else if (io->result < 0) {
@@ -202,7 +209,7 @@ static void start_zero(BlockRequest *request)
     BlockRaw *raw = raw_of(request->node);
     int mode = request->flags & BLOCK_MAY_UNMAP ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
 
-    if (atomic_load_explicit(&raw->no_zero, memory_order_relaxed)) {
+    if (atomic_load_explicit(refusal_of(raw, request), memory_order_relaxed)) {
         zero_step(request);
         return;
     }
@@ -382,10 +389,16 @@ static void raw_close(BlockNode *node)
     g_free(raw);
 }
 
+static int raw_fd(const BlockNode *node)
+{
+    return aio_container_of(node, BlockRaw, node)->fd;
+}
+
 static const BlockDriver raw_driver = {
     .name = "raw",
     .submit = raw_submit,
     .read_now = raw_read_now,
+    .fd = raw_fd,
     .close = raw_close,
 };
 

@@ -38,10 +38,16 @@ static void slice_close(BlockNode *node)
     g_free(slice);
 }
 
+static int slice_fd(const BlockNode *node)
+{
+    return block_node_fd(aio_container_of(node, BlockSlice, node)->below);
+}
+
 static const BlockDriver slice_driver = {
     .name = "slice",
     .submit = slice_submit,
     .read_now = slice_read_now,
+    .fd = slice_fd,
     .close = slice_close,
 };
 

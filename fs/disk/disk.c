@@ -20,8 +20,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs/block/raw.h"
-#include "fs/block/slice.h"
 #include "fs/disk/tree.h"
 #include "fs/session/kernel-abi.h"
 #include "fs/session/session.h"
@@ -46,6 +44,8 @@ typedef struct DiskIo {
     BlockNode *node;
     size_t length; /* bytes to answer */
     int whence;    /* of LSEEK */
+    int64_t at;    /* where LSEEK is looking */
+    bool submitting, answered;
 } DiskIo;
 
 static_assert(sizeof(DiskIo) <= FS_REQUEST_SCRATCH, "fits into a request's scratch room");
@@ -361,8 +361,6 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 
 /* --- LSEEK: ask for one range after the other --- */
 
-static void seek_from(DiskIo *io, int64_t offset);
-
 static void seek_answer(DiskIo *io, int64_t offset)
 {
     FsRequest *previous = fs_request_enter(io->request);
@@ -371,31 +369,55 @@ static void seek_answer(DiskIo *io, int64_t offset)
     fs_request_leave(previous);
 }
 
+/* Look at the range that has been asked for; false: it has been answered. */
+static bool seek_goes_on(DiskIo *io)
+{
+    if (io->block.result < 0) {
+        fs_request_reply_error(io->request, -io->block.result);
+        return false;
+    }
+    if (((io->block.status & BLOCK_STATUS_DATA) != 0) == (io->whence == SEEK_DATA)) {
+        seek_answer(io, io->at);
+        return false;
+    }
+    io->at += (int64_t)io->block.run;
+    return true;
+}
+
+static void seek_done(BlockRequest *block);
+
+/* Ranges that are answered at once make a loop here, and no recursion: there may be very many. */
+static void seek(DiskIo *io)
+{
+    const int64_t size = io->node->size;
+
+    do {
+        if (io->at >= size && io->whence == SEEK_DATA) {
+            fs_request_reply_error(io->request, ENXIO);
+            return;
+        }
+        if (io->at >= size) {
+            seek_answer(io, size); /* the end is a hole */
+            return;
+        }
+        block_request_init(&io->block, BLOCK_STATUS, NULL, (uint64_t)(size - io->at), io->at);
+        io->answered = false;
+        io->submitting = true;
+        block_submit(io->node, &io->block, seek_done);
+        io->submitting = false;
+        if (!io->answered) {
+            return; /* seek_done() goes on */
+        }
+    } while (seek_goes_on(io));
+}
+
 static void seek_done(BlockRequest *block)
 {
     DiskIo *io = io_of(block);
 
-    if (block->result < 0) {
-        fs_request_reply_error(io->request, -block->result);
-    } else if (((block->status & BLOCK_STATUS_DATA) != 0) == (io->whence == SEEK_DATA)) {
-        seek_answer(io, (int64_t)GPOINTER_TO_SIZE(block->opaque));
-    } else {
-        seek_from(io, (int64_t)GPOINTER_TO_SIZE(block->opaque) + (int64_t)block->run);
-    }
-}
-
-static void seek_from(DiskIo *io, int64_t offset)
-{
-    const int64_t size = io->node->size;
-
-    if (offset >= size && io->whence == SEEK_DATA) {
-        fs_request_reply_error(io->request, ENXIO);
-    } else if (offset >= size) {
-        seek_answer(io, size); /* the end is a hole */
-    } else {
-        block_request_init(&io->block, BLOCK_STATUS, NULL, (uint64_t)(size - offset), offset);
-        io->block.opaque = GSIZE_TO_POINTER((gsize)offset);
-        block_submit(io->node, &io->block, seek_done);
+    io->answered = true;
+    if (!io->submitting && seek_goes_on(io)) {
+        seek(io);
     }
 }
 
@@ -412,7 +434,8 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
         DiskIo *io = new_io(entry->node);
 
         io->whence = whence;
-        seek_from(io, off);
+        io->at = off;
+        seek(io);
     }
 }
 
@@ -458,7 +481,6 @@ FsDisk *disk_new(BlockNode *node, const DiskTable *table, const DiskPartition *o
     DiskTree *tree = disk_tree_new(node, table, only, error);
     FsDisk *disk;
     unsigned files = 0;
-    int64_t offset;
 
     if (tree == NULL) {
         return NULL;
@@ -471,7 +493,7 @@ FsDisk *disk_new(BlockNode *node, const DiskTable *table, const DiskPartition *o
     }
     disk->one_file = files == 1;
     disk->image.st_mode = 0600;
-    disk->image_fd = block_raw_fd(block_slice_bottom(node, &offset));
+    disk->image_fd = block_node_fd(node);
     if (disk->image_fd >= 0) {
         fstat(disk->image_fd, &disk->image);
     }
