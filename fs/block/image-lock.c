@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <gio/gio.h>
@@ -90,7 +91,8 @@ static int try_lock(int fd, bool writer)
 static bool has_lock_on(const char *fdinfo, const struct stat *st)
 {
     g_auto(GStrv) lines = g_strsplit(fdinfo, "\n", -1);
-    g_autofree char *inode = g_strdup_printf(":%llu ", (unsigned long long)st->st_ino);
+    g_autofree char *inode = g_strdup_printf(" %02x:%02x:%llu ", major(st->st_dev),
+                                             minor(st->st_dev), (unsigned long long)st->st_ino);
 
     for (char **line = lines; *line != NULL; line++) {
         if (g_str_has_prefix(*line, "lock:") && strstr(*line, inode) != NULL) {

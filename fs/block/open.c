@@ -109,7 +109,8 @@ static int settle(int fd)
 /* Open the file as far as @access allows; *@read_only: how it was. -1 with errno. */
 static int open_file(const char *path, const BlockOpenParams *params, bool *read_only)
 {
-    const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (params->direct ? O_DIRECT : 0);
+    const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (params->direct ? O_DIRECT : 0) |
+                      (params->no_links ? O_NOFOLLOW : 0);
     int fd = -1;
 
     *read_only = params->access == BLOCK_ACCESS_READ_ONLY;
@@ -140,6 +141,8 @@ static const char *advice(int error, const BlockOpenParams *params)
                                                          : "";
     case EINVAL:
         return params->direct ? " (its file system has no direct I/O: use cache=writeback)" : "";
+    case ELOOP:
+        return params->no_links ? " (it is a link; backing=any follows it)" : "";
     case EISDIR:
         return " (an image is a file or a block device; 'sluicefs passthrough' serves directories)";
     default:
@@ -161,12 +164,14 @@ static BlockNode *open_image_file(const char *path, const BlockOpenParams *param
                     path, g_strerror(number), advice(number, params));
         return NULL;
     }
+    /* Locked before anything is read: whoever had it may have made it longer. */
+    if (!block_image_lock(fd, path, !read_only, params->wait_seconds, error)) {
+        close(fd);
+        return NULL;
+    }
     node = block_raw_new(fd, path, read_only, params->direct, error);
     if (node == NULL) {
         g_prefix_error(error, "cannot open '%s': ", path);
-        return NULL;
-    }
-    if (!block_image_lock(fd, path, !read_only, params->wait_seconds, error)) {
         return NULL;
     }
     if (params->offset == 0 && params->length < 0) {
@@ -196,6 +201,7 @@ static BlockNode *open_backing(const char *path, const Qcow2Header *header,
         .direct = params->direct,
         .wait_seconds = params->wait_seconds,
         .follow_backing = params->follow_backing,
+        .no_links = !params->follow_backing, /* it would not lie beside the image */
         .length = -1,
     };
     BlockNode *node;

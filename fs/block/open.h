@@ -21,6 +21,7 @@ typedef struct BlockOpenParams {
     BlockAccess access;
     BlockFormat format;
     bool direct;         /**< O_DIRECT below, instead of the page cache */
+    bool no_links;       /**< refuse a path that ends in a symbolic link */
     bool follow_backing; /**< also to backing files that are not beside the image */
     double wait_seconds; /**< for others who use the image */
     int64_t offset;      /**< bytes to skip at the beginning */

@@ -73,6 +73,25 @@ static int write_refcount_table(Qcow2Writer *writer)
     return result;
 }
 
+int block_qcow2_clear_features(Qcow2Writer *writer)
+{
+    static const uint64_t none = 0;
+    BlockQcow2 *qcow2 = writer->qcow2;
+    int result;
+
+    if (!atomic_load(&qcow2->clears_features)) {
+        return 0;
+    }
+    result = block_co_write(qcow2->file, &none, sizeof(none), QCOW2_AT_AUTOCLEAR, 0);
+    if (result == 0) {
+        result = block_co_flush(qcow2->file);
+    }
+    if (result == 0) {
+        atomic_store(&qcow2->clears_features, false);
+    }
+    return result;
+}
+
 /* Tell the header where the refcount table is now. */
 static int write_header(Qcow2Writer *writer)
 {
@@ -87,13 +106,7 @@ static int write_header(Qcow2Writer *writer)
     BlockNode *file = writer->qcow2->file;
     int result = 0;
 
-    if (writer->clears_features) {
-        static const uint64_t none = 0;
-
-        result = block_co_write(file, &none, sizeof(none), QCOW2_AT_AUTOCLEAR, 0);
-        writer->clears_features = result < 0;
-    }
-    if (result == 0 && writer->table_moved) {
+    if (writer->table_moved) {
         result = block_co_write(file, &place, sizeof(place), QCOW2_AT_REFCOUNT_TABLE, 0);
         if (result == 0) {
             result = block_co_flush(file);
@@ -159,7 +172,7 @@ static int release_unneeded(Qcow2Writer *writer)
 int block_qcow2_commit(Qcow2Writer *writer)
 {
     BlockNode *file = writer->qcow2->file;
-    int result = write_blocks(writer);
+    int result = writer->failed ? -EIO : write_blocks(writer);
 
     if (result == 0) {
         result = write_refcount_table(writer);
@@ -182,6 +195,11 @@ int block_qcow2_commit(Qcow2Writer *writer)
     if (result == 0) {
         atomic_store(&writer->dirty, false);
         result = release_unneeded(writer); /* makes it dirty again if there is something */
+    }
+    if (result < 0) {
+        /* A store tells of a lost write once. A second try would succeed without what was lost. */
+        writer->failed = true;
+        atomic_store(&writer->dirty, true);
     }
     return result;
 }

@@ -128,6 +128,14 @@ static bool parse_extensions(const uint8_t *bytes, size_t length, size_t at, Qco
     return true; /* version 2 need not have an end */
 }
 
+/* The name of the backing file, if there is one, ends the extensions. */
+static size_t extensions_end(const uint8_t *bytes, size_t length)
+{
+    const uint64_t name = get64(bytes, 8);
+
+    return name == 0 ? length : (size_t)MIN(name, length);
+}
+
 static bool parse_backing(const uint8_t *bytes, size_t length, Qcow2Header *header, GError **error)
 {
     const uint64_t at = get64(bytes, 8);
@@ -206,7 +214,7 @@ bool block_qcow2_header_parse(const uint8_t *bytes, size_t length, Qcow2Header *
         return false;
     }
     if (!check_sizes(header, error) || !parse_backing(bytes, length, header, error) ||
-        !parse_extensions(bytes, length, header_length, header, error)) {
+        !parse_extensions(bytes, extensions_end(bytes, length), header_length, header, error)) {
         block_qcow2_header_clear(header);
         return false;
     }

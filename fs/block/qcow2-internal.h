@@ -38,7 +38,9 @@ typedef struct BlockQcow2 {
     _Atomic(uint64_t) *l1; /* places of the tables, host order */
     _Atomic(Qcow2Table *) *l2;
     _Atomic(uint64_t) file_end; /* bytes of the file; behind it there are zeros */
-    Qcow2Writer *writer;        /* NULL: read-only */
+    /* Features that we do not keep up to date (bitmaps) are announced still: nothing may change. */
+    _Atomic(bool) clears_features;
+    Qcow2Writer *writer; /* NULL: read-only */
 } BlockQcow2;
 
 typedef enum Qcow2Kind {

@@ -52,6 +52,20 @@ static bool continues(const Qcow2Run *run, const Qcow2Run *next, uint64_t bytes)
             (next->host_offset == run->host_offset + bytes && next->copied == run->copied));
 }
 
+/* How many bytes from @offset on, at most @length, have no table. */
+static uint64_t untabled(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length)
+{
+    const unsigned bits = qcow2->header.cluster_bits + qcow2->l2_bits;
+    const uint64_t end = offset + length;
+    uint64_t next = (offset >> bits) + 1;
+
+    while (next << bits < end &&
+           atomic_load_explicit(&qcow2->l1[next], memory_order_acquire) == 0) {
+        next++;
+    }
+    return MIN(next << bits, end) - offset;
+}
+
 int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Qcow2Run *run)
 {
     const unsigned bits = qcow2->header.cluster_bits;
@@ -62,11 +76,11 @@ int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Q
     const Qcow2Table *table;
     int result;
 
-    length = MIN(length, ((entries - index) << bits) - inside);
     if (atomic_load_explicit(&qcow2->l1[l1], memory_order_acquire) == 0) {
-        *run = (Qcow2Run){.kind = QCOW2_KIND_BELOW, .length = length};
+        *run = (Qcow2Run){.kind = QCOW2_KIND_BELOW, .length = untabled(qcow2, offset, length)};
         return 0;
     }
+    length = MIN(length, ((entries - index) << bits) - inside);
     table = atomic_load_explicit(&qcow2->l2[l1], memory_order_acquire);
     if (table == NULL) {
         return -EAGAIN;

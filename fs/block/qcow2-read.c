@@ -283,6 +283,23 @@ void block_qcow2_read_scattered(BlockQcow2 *qcow2, BlockRequest *request)
 
 /* --- status --- */
 
+static void answer_status(BlockQcow2 *qcow2, BlockRequest *request, const Qcow2Run *run)
+{
+    const uint64_t offset = (uint64_t)request->offset;
+
+    request->run = run->length;
+    request->status = run->kind == QCOW2_KIND_ZERO    ? BLOCK_STATUS_ALLOCATED
+                      : run->kind != QCOW2_KIND_BELOW ? BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED
+                                                      : 0;
+    if (run->kind == QCOW2_KIND_BELOW && qcow2->backing != NULL &&
+        offset < (uint64_t)qcow2->backing->size) {
+        request->length = MIN(run->length, (uint64_t)qcow2->backing->size - offset);
+        block_forward(qcow2->backing, request);
+        return;
+    }
+    block_complete(request, 0);
+}
+
 static void status_coroutine(void *opaque)
 {
     BlockRequest *request = opaque;
@@ -299,25 +316,21 @@ static void status_coroutine(void *opaque)
     }
     if (result < 0) {
         block_complete(request, result);
-        return;
+    } else {
+        answer_status(qcow2, request, &run);
     }
-    request->run = run.length;
-    request->status = run.kind == QCOW2_KIND_ZERO    ? BLOCK_STATUS_ALLOCATED
-                      : run.kind != QCOW2_KIND_BELOW ? BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED
-                                                     : 0;
-    if (run.kind == QCOW2_KIND_BELOW && qcow2->backing != NULL &&
-        offset < (uint64_t)qcow2->backing->size) {
-        request->length = MIN(run.length, (uint64_t)qcow2->backing->size - offset);
-        block_forward(qcow2->backing, request);
-        return;
-    }
-    block_complete(request, 0);
 }
 
 void block_qcow2_status(BlockQcow2 *qcow2, BlockRequest *request)
 {
     AioCoroutine *co;
+    Qcow2Run run;
+    int result = block_qcow2_map(qcow2, (uint64_t)request->offset, request->length, &run);
 
+    if (result == 0) {
+        answer_status(qcow2, request, &run);
+        return;
+    }
     request->node = &qcow2->node;
     co = aio_co_new(status_coroutine, request);
     if (co == NULL) {

@@ -18,6 +18,9 @@
 /* The file grows by so much at a time. */
 #define GROWTH (1024 * 1024)
 
+/* A larger refcount table is refused by those who open the image. */
+#define TABLE_BYTES_MAX (UINT64_C(8) * 1024 * 1024)
+
 static uint64_t refcounts_per_block(const BlockQcow2 *qcow2)
 {
     return qcow2_cluster_size(qcow2) * 8 >> qcow2->header.refcount_order;
@@ -133,7 +136,8 @@ static int grow_table(Qcow2Writer *writer, uint64_t needed)
     const uint64_t entries = clusters * per_cluster, old_entries = writer->table_entries;
     const uint64_t old_offset = writer->table_offset;
     uint64_t cluster;
-    int result = take(writer, clusters, &cluster);
+    int result =
+        entries > TABLE_BYTES_MAX / sizeof(uint64_t) ? -EFBIG : take(writer, clusters, &cluster);
 
     if (result < 0) {
         return result;
@@ -228,8 +232,14 @@ int block_qcow2_allocate(Qcow2Writer *writer, uint64_t count, uint64_t *offset)
     uint64_t cluster;
     int result = take(writer, count, &cluster);
 
+    if (result < 0) {
+        return result;
+    }
     for (uint64_t i = 0; i < count && result == 0; i++) {
         result = set_refcount(writer, cluster + i, 1);
+    }
+    if (result < 0) {
+        writer->failed = true; /* tables may lead to clusters without a refcount */
     }
     *offset = cluster << writer->qcow2->header.cluster_bits;
     return result;
@@ -313,23 +323,35 @@ static bool find_end(Qcow2Writer *writer, GError **error)
     uint64_t index = writer->table_entries;
 
     writer->next_cluster = ((uint64_t)qcow2->file->size + size - 1) / size;
-    while (index > 0 && writer->table[index - 1] == 0) {
-        index--;
-    }
-    if (index == 0) {
-        return true;
-    }
-    index--;
-    if (block == NULL ||
-        block_read_now(qcow2->file, block, size, (int64_t)writer->table[index]) < 0) {
-        return refuse(error, "its last block of refcounts cannot be read");
-    }
-    for (uint64_t i = entries; i > 0; i--) {
-        if (load_refcount(block, qcow2->header.refcount_order, i - 1) > 0) {
-            writer->next_cluster = MAX(writer->next_cluster, index * entries + i);
-            break;
+    for (; index > 0; index--) {
+        if (writer->table[index - 1] == 0) {
+            continue;
+        }
+        if (block == NULL ||
+            block_read_now(qcow2->file, block, size, (int64_t)writer->table[index - 1]) < 0) {
+            return refuse(error, "a block of refcounts cannot be read");
+        }
+        for (uint64_t i = entries; i > 0; i--) {
+            if (load_refcount(block, qcow2->header.refcount_order, i - 1) > 0) {
+                writer->next_cluster = MAX(writer->next_cluster, (index - 1) * entries + i);
+                return true;
+            }
         }
     }
+    return true;
+}
+
+/* Every cluster that is used lies inside of the file from now on, as a whole. */
+static bool fill_up(Qcow2Writer *writer, GError **error)
+{
+    BlockQcow2 *qcow2 = writer->qcow2;
+    const unsigned bits = qcow2->header.cluster_bits;
+
+    if (writer->next_cluster > (uint64_t)INT64_MAX >> bits ||
+        block_raw_extend(qcow2->file, (int64_t)(writer->next_cluster << bits)) < 0) {
+        return refuse(error, "its refcounts speak of clusters that no file can have");
+    }
+    atomic_store(&qcow2->file_end, MAX((uint64_t)qcow2->file->size, writer->next_cluster << bits));
     return true;
 }
 
@@ -345,8 +367,9 @@ bool block_qcow2_writer_new(BlockQcow2 *qcow2, GError **error)
     aio_co_mutex_init(&writer->lock);
     writer->unneeded = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     writer->dirty_tables = g_ptr_array_new();
-    writer->clears_features = qcow2->header.autoclear != 0;
-    if (!read_refcount_table(writer, error) || !find_end(writer, error)) {
+    atomic_init(&qcow2->clears_features, qcow2->header.autoclear != 0);
+    if (!read_refcount_table(writer, error) || !find_end(writer, error) ||
+        !fill_up(writer, error)) {
         return false;
     }
     block_raw_set_endless(qcow2->file);

@@ -164,8 +164,12 @@ static int write_new(Qcow2Writer *writer, const BlockRequest *request, uint64_t 
     if (result == 0) {
         result = write_part(qcow2, request, skip, *bytes, place + (offset - first));
     }
-    for (uint64_t i = 0; i < count && result == 0; i++) {
-        set_entry(writer, table, index + i, (place + (i << bits)) | QCOW2_COPIED);
+    for (uint64_t i = 0; i < count; i++) {
+        if (result == 0) {
+            set_entry(writer, table, index + i, (place + (i << bits)) | QCOW2_COPIED);
+        } else {
+            block_qcow2_release(writer, place + (i << bits));
+        }
     }
     return result;
 }
@@ -307,10 +311,17 @@ static void change_coroutine(void *opaque)
     BlockRequest *request = opaque;
     BlockQcow2 *qcow2 = aio_container_of(request->node, BlockQcow2, node);
     Qcow2Writer *writer = qcow2->writer;
-    int result;
+    int result = 0;
 
     aio_co_mutex_lock(&writer->lock);
-    result = change(writer, request);
+    if (writer->failed) {
+        result = -EIO;
+    } else if (request->op != BLOCK_FLUSH) {
+        result = block_qcow2_clear_features(writer);
+    }
+    if (result == 0) {
+        result = change(writer, request);
+    }
     if (result == 0 && (request->op == BLOCK_FLUSH || request->flags & BLOCK_FUA)) {
         result = block_qcow2_commit(writer);
     }

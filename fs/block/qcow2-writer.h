@@ -26,6 +26,7 @@ struct Qcow2Writer {
     BlockQcow2 *qcow2;
     AioCoMutex lock;
     _Atomic(bool) dirty;
+    bool failed;           /* what was written is not known any more: nothing is, from now on */
     uint64_t next_cluster; /* the first behind all that are used */
     bool grown;            /* the file has become longer */
 
@@ -38,9 +39,8 @@ struct Qcow2Writer {
     bool table_moved;                /* the header does not know the table yet */
     bool block_added;                /* a block that the table in the file does not know */
     uint64_t l1_first, l1_end;       /* the same for the L1 table */
-    bool clears_features;    /* features that we do not keep up to date are still announced */
-    GPtrArray *dirty_tables; /* of Qcow2Table */
-    GArray *unneeded;        /* of uint64_t: clusters used once less after the next commit */
+    GPtrArray *dirty_tables;         /* of Qcow2Table */
+    GArray *unneeded; /* of uint64_t: clusters used once less after the next commit */
 };
 
 /** @count clusters next to each other, with refcount 1. 0 or negative errno. */
@@ -54,6 +54,12 @@ int block_qcow2_decrement(Qcow2Writer *writer, uint64_t cluster);
 
 /** Entry @index of @table has changed. */
 void block_qcow2_touch(Qcow2Writer *writer, Qcow2Table *table, uint64_t index);
+
+/**
+ * Clear, durably, the features that we do not keep up to date; before the first change of the disk.
+ * 0 or negative errno.
+ */
+int block_qcow2_clear_features(Qcow2Writer *writer);
 
 /** Write everything and make it durable. 0 or negative errno. */
 int block_qcow2_commit(Qcow2Writer *writer);

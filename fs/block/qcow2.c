@@ -20,7 +20,12 @@ static bool pass_on(BlockQcow2 *qcow2, BlockRequest *request, bool in_place)
     Qcow2Run run;
 
     if (block_qcow2_map(qcow2, (uint64_t)request->offset, request->length, &run) < 0 ||
-        run.kind != QCOW2_KIND_DATA || run.length != request->length || (in_place && !run.copied)) {
+        run.kind != QCOW2_KIND_DATA || run.length != request->length ||
+        (in_place && (!run.copied || atomic_load(&qcow2->clears_features)))) {
+        return false;
+    }
+    /* Durable is what can be found again: with changed tables that takes a commit. */
+    if (request->flags & BLOCK_FUA && block_qcow2_is_dirty(qcow2)) {
         return false;
     }
     request->offset = (int64_t)run.host_offset;
@@ -50,9 +55,7 @@ static void qcow2_submit(BlockNode *node, BlockRequest *request)
         return;
     case BLOCK_WRITE:
     case BLOCK_ZERO:
-        /* What is durable must be found again: with changed tables that takes a commit. */
-        if ((request->flags & BLOCK_FUA && block_qcow2_is_dirty(qcow2)) ||
-            !pass_on(qcow2, request, true)) {
+        if (!pass_on(qcow2, request, true)) {
             block_qcow2_change(qcow2, request);
         }
         return;
@@ -80,9 +83,15 @@ static void qcow2_close(BlockNode *node)
     g_free(qcow2);
 }
 
+static int qcow2_fd(const BlockNode *node)
+{
+    return block_node_fd(aio_container_of(node, BlockQcow2, node)->file);
+}
+
 static const BlockDriver qcow2_driver = {
     .name = "qcow2",
     .submit = qcow2_submit,
+    .fd = qcow2_fd,
     .close = qcow2_close,
 };
 

@@ -101,6 +101,23 @@ fio --name=verify --filename="$MNT/disk" --rw=randwrite --bs=4k-64k --size=16M -
 unmount
 qemu-img check -q -f qcow2 image
 
+# A bitmap that QEMU keeps in the image tells what has changed: after a write that it did not see,
+# also one in place, it must not count as valid. A look does not harm it.
+note "bitmap"
+qemu-img create -q -f qcow2 marked $size
+qemu-io -f qcow2 -c 'write -q 0 1M' marked
+qemu-img bitmap --add marked changes
+bitmaps_valid() { [ "$(od -An -tu1 -j95 -N1 marked | tr -d ' ')" = 1 ]; }
+bitmaps_valid || fail "the bitmap does not count as valid to begin with"
+serve "$MNT" disk marked "$MNT"
+dd if="$MNT/disk" of=/dev/null bs=64K count=1 status=none
+unmount
+bitmaps_valid || fail "a read made the bitmap invalid"
+serve "$MNT" disk marked "$MNT"
+dd if=data of="$MNT/disk" bs=4096 count=1 seek=16 conv=notrunc,fsync status=none
+unmount
+! bitmaps_valid || fail "the bitmap counts as valid after a write in place"
+
 # What may not be written is served read-only, and with rw an error.
 qemu-img snapshot -c one image
 expect_fail 'internal snapshots' "$SLUICEFS" disk -f image "$MNT" -o rw

@@ -78,6 +78,9 @@ mv chain/base other
 qemu-img rebase -u -f qcow2 -b "$CASE_DIR/other/base" -F raw chain/middle
 expect_fail "not beside it.*backing=any" "$SLUICEFS" disk -f chain/top "$MNT"
 same_disk chain/top -o backing=any
+ln -s ../other/base chain/link
+qemu-img rebase -u -f qcow2 -b link -F raw chain/middle
+expect_fail 'backing=any' "$SLUICEFS" disk -f chain/top "$MNT"
 qemu-img rebase -u -f qcow2 -b 'json:{"driver":"null-co"}' -F raw chain/middle
 expect_fail 'not beside it' "$SLUICEFS" disk -f chain/top "$MNT"
 qemu-img rebase -u -f qcow2 -b top -F qcow2 chain/middle
