@@ -106,6 +106,17 @@ static int settle(int fd)
     return fd;
 }
 
+/*
+ * The kernel does not let a block device be opened like this while it has mounted it, or part
+ * of it, or uses it otherwise; nor use it while we have it. On files the flag means nothing.
+ */
+static int exclusive(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISBLK(st.st_mode) ? O_EXCL : 0;
+}
+
 /* Open the file as far as @access allows; *@read_only: how it was. -1 with errno. */
 static int open_file(const char *path, const BlockOpenParams *params, bool *read_only)
 {
@@ -115,7 +126,7 @@ static int open_file(const char *path, const BlockOpenParams *params, bool *read
 
     *read_only = params->access == BLOCK_ACCESS_READ_ONLY;
     if (!*read_only) {
-        fd = open(path, flags | O_RDWR);
+        fd = open(path, flags | O_RDWR | exclusive(path));
         if (fd >= 0 || params->access == BLOCK_ACCESS_READ_WRITE ||
             (errno != EACCES && errno != EROFS && errno != EPERM && errno != ETXTBSY)) {
             return settle(fd);
@@ -143,6 +154,8 @@ static const char *advice(int error, const BlockOpenParams *params)
         return params->direct ? " (its file system has no direct I/O: use cache=writeback)" : "";
     case ELOOP:
         return params->no_links ? " (it is a link; backing=any follows it)" : "";
+    case EBUSY:
+        return " (the device is mounted, or in use otherwise; ro reads it all the same)";
     case EISDIR:
         return " (an image is a file or a block device; 'sluicefs passthrough' serves directories)";
     default:

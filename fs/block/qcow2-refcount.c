@@ -381,8 +381,8 @@ void block_qcow2_writer_close(Qcow2Writer *writer)
     BlockQcow2 *qcow2 = writer == NULL ? NULL : writer->qcow2;
     int result = 0;
 
-    if (writer == NULL || writer->table == NULL) {
-        return;
+    if (writer == NULL || writer->table == NULL || writer->failed) {
+        return; /* whoever wrote has been told */
     }
     /* A commit may leave something for the next: clusters that it made unneeded. */
     for (unsigned i = 0; i < 3 && result == 0 && block_qcow2_is_dirty(qcow2); i++) {

@@ -20,6 +20,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <gio/gio.h>
+
 #include "fs/disk/tree.h"
 #include "fs/session/kernel-abi.h"
 #include "fs/session/session.h"
@@ -498,6 +500,18 @@ FsDisk *disk_new(BlockNode *node, const DiskTable *table, const DiskPartition *o
         fstat(disk->image_fd, &disk->image);
     }
     return disk;
+}
+
+bool disk_flush(FsDisk *disk, GError **error)
+{
+    int result = disk->node->read_only ? 0 : block_flush_now(disk->node);
+
+    if (result < 0) {
+        g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(-result),
+                    "cannot write '%s': %s; what was written last is lost", disk->node->name,
+                    g_strerror(-result));
+    }
+    return result == 0;
 }
 
 void disk_free(FsDisk *disk)

@@ -24,6 +24,8 @@ const FsFilesystem *disk_filesystem(void);
  */
 FsDisk *disk_new(BlockNode *disk, const DiskTable *table, const DiskPartition *only,
                  GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/** Make durable what was written, when nobody serves it any more; false with @error: it is lost. */
+bool disk_flush(FsDisk *disk, GError **error);
 void disk_free(FsDisk *disk);
 
 /** Any thread. */

@@ -26,6 +26,18 @@ unmount
 wait $waiter || fail "the one that waited"
 "$SLUICEFS" umount "$CASE_DIR/second"
 
+# Who waits can be told not to.
+serve "$MNT" disk image "$MNT"
+for form in -f ''; do
+    "$SLUICEFS" disk image "$CASE_DIR/second" -o wait=600 $form &
+    waiter=$!
+    sleep 0.3
+    kill -TERM $waiter
+    wait_for 20 has_ended $waiter || fail "it waits on ($form)"
+    ! wait $waiter || fail "status 0 without a mount ($form)"
+done
+unmount
+
 # Readers share.
 serve "$MNT" disk image "$MNT" -o ro
 serve "$CASE_DIR/second" disk image "$CASE_DIR/second" -o ro

@@ -104,6 +104,11 @@ static void append_stats(void *userdata, GString *out)
     statistics_append(out, "disk_zeroes", stats.zeroes);
 }
 
+static bool finish_disk(void *userdata, GError **error)
+{
+    return disk_flush(userdata, error);
+}
+
 static void close_disk(void *userdata)
 {
     disk_free(userdata);
@@ -114,6 +119,7 @@ static const ServeBackend disk_backend = {
     .filesystem = disk_filesystem,
     .open = open_disk,
     .append_stats = append_stats,
+    .finish = finish_disk,
     .close = close_disk,
 };
 

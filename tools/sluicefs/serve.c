@@ -6,9 +6,10 @@
  *  1. Still the caller's process: close inherited descriptors (background
  *     only), make every path absolute and check it, open log and pid file.
  *  2. In the background: fork (daemonize.h). From here on this is the daemon.
- *  3. Signal handlers, then the backend, the session, the mount, the workers.
- *     Neither ring nor thread nor mount exists before the fork; no signal can
- *     leave a mount behind, because none has its default action any more.
+ *  3. The backend, signal handlers, then the session, the mount, the workers.
+ *     Neither ring nor thread nor mount exists before the fork. A signal ends a
+ *     backend that waits for its image; none can leave a mount behind, because
+ *     then none has its default action any more.
  *  4. The main loop. The session's ready event ends the caller's wait and
  *     starts the command of --run; its ended event, together with the end of
  *     that command, ends the loop.
@@ -22,6 +23,7 @@
  */
 #include "tools/sluicefs/serve.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -61,6 +63,7 @@ typedef struct Serve {
     int parent_fd;      /* -1 in the foreground and after ready */
     bool ready, ended;
     unsigned stop_signals;
+    guint signal_sources[4];
     int status; /* exit status */
 } Serve;
 
@@ -407,6 +410,27 @@ static void log_missing_uring(void)
     }
 }
 
+static void add_signal_sources(Serve *serve)
+{
+    const GSourceFunc handlers[] = {serve_on_term, serve_on_int, serve_on_hup, serve_on_usr1};
+    const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+
+    static_assert(G_N_ELEMENTS(numbers) == G_N_ELEMENTS(serve->signal_sources), "one source each");
+    for (size_t i = 0; i < G_N_ELEMENTS(handlers); i++) {
+        serve->signal_sources[i] = g_unix_signal_add(numbers[i], handlers[i], serve);
+    }
+}
+
+/* After everything is written, for then signals have their default action again. */
+static void remove_signal_sources(Serve *serve)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(serve->signal_sources); i++) {
+        if (serve->signal_sources[i] != 0) {
+            g_source_remove(serve->signal_sources[i]);
+        }
+    }
+}
+
 /* Backend, session, mount, workers. */
 static bool serve_start(Serve *serve, GError **error)
 {
@@ -421,6 +445,7 @@ static bool serve_start(Serve *serve, GError **error)
     if (serve->userdata == NULL) {
         return false;
     }
+    add_signal_sources(serve);
     fs_session_params_init(&params);
     params.filesystem = serve->backend->filesystem();
     params.userdata = serve->userdata;
@@ -451,16 +476,10 @@ static bool serve_start(Serve *serve, GError **error)
 /* The daemon's life, from an empty process to its exit status. */
 static int serve_main(Serve *serve)
 {
-    const GSourceFunc handlers[] = {serve_on_term, serve_on_int, serve_on_hup, serve_on_usr1};
-    const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
-    guint sources[G_N_ELEMENTS(handlers)];
     GError *error = NULL;
 
     signal(SIGPIPE, SIG_IGN);
     serve->loop = g_main_loop_new(NULL, FALSE);
-    for (size_t i = 0; i < G_N_ELEMENTS(handlers); i++) {
-        sources[i] = g_unix_signal_add(numbers[i], handlers[i], serve);
-    }
     if (serve_start(serve, &error)) {
         g_main_loop_run(serve->loop);
         if (serve->options->stats) {
@@ -475,12 +494,12 @@ static int serve_main(Serve *serve)
         fs_session_free(serve->session);
     }
     if (serve->userdata != NULL) {
+        if (serve->backend->finish != NULL && !serve->backend->finish(serve->userdata, &error)) {
+            report(&serve->status, EXIT_FAILED, error);
+        }
         serve->backend->close(serve->userdata);
     }
-    /* Not before everything is written: then signals have their default action again. */
-    for (size_t i = 0; i < G_N_ELEMENTS(handlers); i++) {
-        g_source_remove(sources[i]);
-    }
+    remove_signal_sources(serve);
     if (serve->ready && serve->pid_file != NULL) {
         unlink(serve->pid_file);
     }

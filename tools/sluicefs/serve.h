@@ -22,7 +22,12 @@ typedef struct ServeBackend {
     void (*attach)(void *userdata, FsSession *session);
     /** Append lines "name value\n" to @out. May be NULL. */
     void (*append_stats)(void *userdata, GString *out);
-    /** Close it, after the session has been freed. */
+    /**
+     * Make durable what was written, after the session has been freed and before close. May be
+     * NULL. false with @error if something is lost.
+     */
+    bool (*finish)(void *userdata, GError **error);
+    /** Close it. */
     void (*close)(void *userdata);
 } ServeBackend;
 

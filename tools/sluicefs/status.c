@@ -16,6 +16,7 @@
 #include "tools/sluicefs/control.h"
 #include "tools/sluicefs/instance.h"
 #include "tools/sluicefs/mount-table.h"
+#include "tools/sluicefs/printable.h"
 #include "tools/sluicefs/stats-format.h"
 
 #define ANSWER_TIMEOUT_MS 3000
@@ -64,16 +65,20 @@ static void print_table(JsonArray *mounts)
         g_autofree char *uptime = stats_format_duration(
             json_object_get_double_member_with_default(object, "uptime_seconds", -1));
         const char *reason = json_object_get_string_member_with_default(object, "reason", NULL);
+        g_autofree char *safe_reason = printable(reason);
+        g_autofree char *state =
+            printable(json_object_get_string_member_with_default(object, "state", ""));
+        g_autofree char *mountpoint =
+            printable(json_object_get_string_member_with_default(object, "mountpoint", ""));
+        g_autofree char *source =
+            printable(json_object_get_string_member_with_default(object, "source", ""));
 
         printf("%-8s %8" G_GINT64_FORMAT " %10s %12" G_GINT64_FORMAT " %9" G_GINT64_FORMAT
                "  %s (%s)%s%s\n",
-               json_object_get_string_member_with_default(object, "state", ""),
-               json_object_get_int_member_with_default(object, "pid", 0), uptime,
+               state, json_object_get_int_member_with_default(object, "pid", 0), uptime,
                json_object_get_int_member_with_default(object, "requests", 0),
-               json_object_get_int_member_with_default(object, "in_flight", 0),
-               json_object_get_string_member_with_default(object, "mountpoint", ""),
-               json_object_get_string_member_with_default(object, "source", ""),
-               reason == NULL ? "" : ": ", reason == NULL ? "" : reason);
+               json_object_get_int_member_with_default(object, "in_flight", 0), mountpoint, source,
+               reason == NULL ? "" : ": ", reason == NULL ? "" : safe_reason);
     }
 }
 
