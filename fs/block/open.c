@@ -198,9 +198,9 @@ static BlockNode *open_chain(const char *path, const BlockOpenParams *params, un
                              GError **error);
 
 /*
- * The backing file that the image at @path names. Such a name is an order of whoever made the image:
- * it is followed where it leads to a file beside the image, and elsewhere only if the user
- * says so.
+ * The backing file that the image at @path names. Such a name is an order of whoever made the
+ * image: it is followed where it leads to a file beside the image, and elsewhere only if the
+ * user says so.
  */
 static BlockNode *open_backing(const char *path, const Qcow2Header *header,
                                const BlockOpenParams *params, unsigned depth, GError **error)

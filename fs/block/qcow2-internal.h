@@ -105,7 +105,7 @@ void block_qcow2_change(BlockQcow2 *qcow2, BlockRequest *request);
 
 /** Make the image writable; before any worker runs. */
 bool block_qcow2_writer_new(BlockQcow2 *qcow2, GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/** Write everything back, and give back what the file has grown too much. No worker runs any more. */
+/** Write everything back, and cut what the file has grown too much. No worker runs any more. */
 void block_qcow2_writer_close(Qcow2Writer *writer);
 void block_qcow2_writer_free(Qcow2Writer *writer);
 
