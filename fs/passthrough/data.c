@@ -76,13 +76,15 @@ static int direct_fd(FsPassthrough *pt, FsHandle *handle)
 
 /*
  * The descriptor for a direct request of the client; the buffered one where
- * the request is not aligned as the file system wants it. *@alignment: 0 then.
+ * the request is not aligned as the file system wants it, or where there is no
+ * device to be direct to: what is memory anyway is read and written at once.
+ * *@alignment: 0 then.
  */
 static int choose_fd(FsPassthrough *pt, FsHandle *handle, const void *buffer, size_t size,
                      off_t offset, unsigned *alignment)
 {
     *alignment = 0;
-    int fd = direct_fd(pt, handle);
+    int fd = handle->inode->backing->in_memory ? -1 : direct_fd(pt, handle);
     if (fd < 0) {
         return handle->fd;
     }
@@ -314,7 +316,8 @@ static InlineResult write_inline(FsHandle *handle, const WriteCall *call, size_t
     FsBacking *backing = handle->inode->backing;
     *done = 0;
     while (*done < call->size) {
-        bool nowait = !atomic_load_explicit(&backing->no_nowait_write, memory_order_relaxed);
+        bool nowait = !backing->in_memory &&
+                      !atomic_load_explicit(&backing->no_nowait_write, memory_order_relaxed);
         int flags = (nowait ? RWF_NOWAIT : 0) | (call->append ? RWF_APPEND : 0);
         struct iovec iov = {.iov_base = (char *)call->data + *done, .iov_len = call->size - *done};
         ssize_t put = pwritev2(handle->fd, &iov, 1, call->offset + (off_t)*done, flags);

@@ -7,7 +7,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #include "passthrough-util.h"
 
@@ -303,12 +306,38 @@ static void test_huge(void)
     test_serve_end(&served);
 }
 
+/* A file system that is nothing but memory has no device to be direct to: no way by the ring. */
+static void test_direct_in_memory(void)
+{
+    Served served = {0};
+    FsPassthroughParams params;
+    FsPassthroughStats stats;
+    struct statfs sfs;
+    char path[] = "/dev/shm/sluice-source-XXXXXX";
+    if (statfs("/dev/shm", &sfs) < 0 || sfs.f_type != TMPFS_MAGIC || !g_mkdtemp_full(path, 0755)) {
+        g_test_skip("no tmpfs on /dev/shm");
+        return;
+    }
+    served.source = g_strdup(path);
+    fs_passthrough_params_init(&params);
+    params.source = path;
+    test_serve_params(&served, &params, 1);
+    g_assert_cmpint(test_run_client(&served, "direct", NULL), ==, 0);
+    fs_passthrough_get_stats(served.pt, &stats);
+    g_assert_cmpuint(stats.reads_ring, ==, 0);
+    g_assert_cmpuint(stats.writes_ring, ==, 0);
+    g_assert_cmpuint(stats.reads_inline, >, 0);
+    g_assert_cmpuint(stats.writes_inline, >, 0);
+    test_serve_end(&served);
+}
+
 int main(int argc, char **argv)
 {
     static const char *const everywhere[] = {"data",  "append", "mmap", "direct",
                                              "space", "fsx",    NULL};
     test_mount_init(&argc, &argv, clients);
     g_test_add_func("/passthrough/huge-files-on-helpers", test_huge);
+    g_test_add_func("/passthrough/direct-in-memory-is-inline", test_direct_in_memory);
     test_add_everywhere(everywhere);
     return g_test_run();
 }
