@@ -6,12 +6,17 @@
  * calling thread in file system calls only. Leaving fsuid 0 takes the file
  * capabilities out of the effective set, returning to it restores them.
  * Where the kernel has already checked the caller (default_permissions),
- * CAP_DAC_OVERRIDE and CAP_MKNOD are raised again meanwhile: the host does not
- * know the caller's supplementary groups and would refuse what is allowed.
- * CAP_FSETID stays away, so the host drops set-group-id as for any user.
+ * CAP_DAC_OVERRIDE, CAP_FOWNER and CAP_MKNOD are raised again meanwhile: the host
+ * does not know all of the caller's groups and would refuse what is allowed.
+ * CAP_FSETID stays away, so the host drops set-group-id as for any user, unless the
+ * file gets a group that the caller is in: its own, or the supplementary one that
+ * the kernel names. The daemon itself has no supplementary groups.
  *
- * The two calls report no error; asking for an impossible id returns the
- * current one, which is how success is checked.
+ * setgroups(2) as a bare system call concerns the calling thread; the
+ * library's function would change every thread.
+ *
+ * setfsuid and setfsgid report no error; asking for an impossible id returns
+ * the current one, which is how success is checked.
  */
 #include "fs/passthrough/credentials.h"
 
@@ -74,40 +79,66 @@ static void raise_trusted(const FsCredentials *credentials)
     uint32_t effective[2] = {credentials->effective[0], credentials->effective[1]};
     for (unsigned i = 0; i < G_N_ELEMENTS(file_capabilities); i++) {
         unsigned capability = file_capabilities[i];
-        if (capability != CAP_DAC_OVERRIDE && capability != CAP_MKNOD) {
+        if (capability != CAP_DAC_OVERRIDE && capability != CAP_FOWNER && capability != CAP_MKNOD) {
             effective[CAP_TO_INDEX(capability)] &= ~(uint32_t)CAP_TO_MASK(capability);
         }
     }
     set_effective(credentials, effective);
 }
 
-int fs_credentials_enter(const FsCredentials *credentials, uid_t uid, gid_t gid,
+/* Of the calling thread only. */
+static int set_groups(size_t count, const gid_t *groups)
+{
+#ifdef SYS_setgroups32
+    return syscall(SYS_setgroups32, count, groups) < 0 ? -errno : 0;
+#else
+    return syscall(SYS_setgroups, count, groups) < 0 ? -errno : 0;
+#endif
+}
+
+static int enter(const FsCredentials *credentials, const FsIdentity *identity,
+                 FsCredentialsSaved *saved)
+{
+    if (identity->has_group) {
+        int error = set_groups(1, &identity->group);
+        if (error) {
+            return error;
+        }
+        saved->switched_groups = true;
+    }
+    if (identity->gid != 0) {
+        setfsgid(identity->gid);
+        saved->switched_gid = true;
+        if (setfsgid((gid_t)-1) != (int)identity->gid) {
+            return -EINVAL;
+        }
+    }
+    if (identity->uid != 0) {
+        setfsuid(identity->uid);
+        saved->switched_uid = true;
+        if (setfsuid((uid_t)-1) != (int)identity->uid) {
+            return -EINVAL;
+        }
+    }
+    if (identity->no_fsetid || (identity->uid != 0 && credentials->trust_kernel)) {
+        raise_trusted(credentials);
+        saved->lowered = true;
+    }
+    return 0;
+}
+
+int fs_credentials_enter(const FsCredentials *credentials, const FsIdentity *identity,
                          FsCredentialsSaved *saved)
 {
     *saved = (FsCredentialsSaved){0};
     if (!credentials->can_switch) {
         return 0;
     }
-    if (gid != 0) {
-        setfsgid(gid);
-        saved->switched_gid = true;
-        if (setfsgid((gid_t)-1) != (int)gid) {
-            fs_credentials_leave(credentials, saved);
-            return -EINVAL;
-        }
+    int error = enter(credentials, identity, saved);
+    if (error) {
+        fs_credentials_leave(credentials, saved);
     }
-    if (uid != 0) {
-        setfsuid(uid);
-        saved->switched_uid = true;
-        if (setfsuid((uid_t)-1) != (int)uid) {
-            fs_credentials_leave(credentials, saved);
-            return -EINVAL;
-        }
-        if (credentials->trust_kernel) {
-            raise_trusted(credentials);
-        }
-    }
-    return 0;
+    return error;
 }
 
 void fs_credentials_leave(const FsCredentials *credentials, const FsCredentialsSaved *saved)
@@ -115,18 +146,21 @@ void fs_credentials_leave(const FsCredentials *credentials, const FsCredentialsS
     int keep = errno;
     if (saved->switched_uid) {
         setfsuid(0);
-        if (credentials->trust_kernel) {
-            set_effective(credentials, credentials->effective);
-        }
         if (setfsuid((uid_t)-1) != 0) {
             g_error("cannot return to fsuid 0");
         }
+    }
+    if (saved->lowered) {
+        set_effective(credentials, credentials->effective);
     }
     if (saved->switched_gid) {
         setfsgid(0);
         if (setfsgid((gid_t)-1) != 0) {
             g_error("cannot return to fsgid 0");
         }
+    }
+    if (saved->switched_groups && set_groups(0, NULL) < 0) {
+        g_error("cannot give up a supplementary group");
     }
     errno = keep;
 }

@@ -15,19 +15,27 @@ typedef struct FsCredentials {
     uint32_t inheritable[2];
 } FsCredentials;
 
+/** Whom to act as. */
+typedef struct FsIdentity {
+    uid_t uid;
+    gid_t gid;
+    bool has_group; /**< group counts */
+    gid_t group;    /**< the one supplementary group that matters */
+    bool no_fsetid; /**< without CAP_FSETID, also if uid is 0 */
+} FsIdentity;
+
 typedef struct FsCredentialsSaved {
-    bool switched_uid, switched_gid;
+    bool switched_uid, switched_gid, switched_groups, lowered;
 } FsCredentialsSaved;
 
 /** Look at what the calling process may do. @trust_kernel: the mount has default_permissions. */
 void fs_credentials_init(FsCredentials *credentials, bool trust_kernel);
 
 /**
- * Take over @uid and @gid for file creation; the calling thread only. Where
- * the daemon may not switch, nothing happens. 0 or negative errno (nothing changed).
- * Supplementary groups stay the daemon's.
+ * Take over @identity in file system calls; the calling thread only. Where the
+ * daemon may not switch, nothing happens. 0 or negative errno (nothing changed).
  */
-int fs_credentials_enter(const FsCredentials *credentials, uid_t uid, gid_t gid,
+int fs_credentials_enter(const FsCredentials *credentials, const FsIdentity *identity,
                          FsCredentialsSaved *saved);
 
 /** Be the daemon again. Always succeeds or aborts: going on as someone else is not an option. */

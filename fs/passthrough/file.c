@@ -249,13 +249,14 @@ void fs_op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t
         fuse_reply_err(req, ESTALE);
         return;
     }
-    const struct fuse_ctx *caller = fuse_req_ctx(req);
+    FsIdentity creator = fs_creator(req);
+    mode = fs_creation_mode(req, parent, mode);
     int flags = fs_open_flags(pt, fi->flags) & ~O_TRUNC;
     for (int i = 0; i < CREATE_RETRIES; i++) {
         FsCredentialsSaved saved;
-        int fd = fs_credentials_enter(&pt->credentials, caller->uid, caller->gid, &saved);
+        int fd = fs_credentials_enter(&pt->credentials, &creator, &saved);
         if (fd == 0) {
-            fd = fs_resolve_create(&pt->resolver, parent->fd, name, flags, mode & 07777);
+            fd = fs_resolve_create(&pt->resolver, parent->fd, name, flags, mode);
             fs_credentials_leave(&pt->credentials, &saved);
         }
         if (fd >= 0) {
@@ -282,13 +283,13 @@ void fs_op_tmpfile(fuse_req_t req, fuse_ino_t parent_id, mode_t mode, struct fus
         fuse_reply_err(req, ESTALE);
         return;
     }
-    const struct fuse_ctx *caller = fuse_req_ctx(req);
+    FsIdentity creator = fs_creator(req);
+    mode = fs_creation_mode(req, parent, mode);
     int flags = fs_open_flags(pt, fi->flags) & ~O_TRUNC;
     FsCredentialsSaved saved;
-    int fd = fs_credentials_enter(&pt->credentials, caller->uid, caller->gid, &saved);
+    int fd = fs_credentials_enter(&pt->credentials, &creator, &saved);
     if (fd == 0) {
-        fd = openat(parent->fd, ".", flags | O_TMPFILE | (fi->flags & O_EXCL) | O_CLOEXEC,
-                    mode & 07777);
+        fd = openat(parent->fd, ".", flags | O_TMPFILE | (fi->flags & O_EXCL) | O_CLOEXEC, mode);
         fd = fd < 0 ? (errno == EMFILE ? -ENFILE : -errno) : fd;
         fs_credentials_leave(&pt->credentials, &saved);
     }

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "fs/passthrough/operations.h"
@@ -30,6 +31,26 @@ void fs_op_readlink(fuse_req_t req, fuse_ino_t ino)
     }
     target[length] = '\0';
     fuse_reply_readlink(req, target);
+}
+
+FsIdentity fs_creator(fuse_req_t req)
+{
+    const struct fuse_ctx *caller = fuse_req_ctx(req);
+    FsIdentity identity = {.uid = caller->uid, .gid = caller->gid};
+    identity.has_group = fs_request_supplementary_group(fs_request_current(), &identity.group);
+    return identity;
+}
+
+mode_t fs_creation_mode(fuse_req_t req, const FsInode *parent, mode_t mode)
+{
+    mode_t mask = fuse_req_ctx(req)->umask & 0777;
+    mode &= 07777;
+    if (!(mode & mask)) {
+        return mode;
+    }
+    FsProcPath path = fs_resolve_proc_path(parent->fd);
+    bool default_acl = getxattr(path.text, "system.posix_acl_default", NULL, 0) > 0;
+    return default_acl ? mode : mode & ~mask;
 }
 
 /* What MKNOD, MKDIR and SYMLINK make: S_IFDIR, S_IFLNK or mknod's types. */
@@ -56,14 +77,16 @@ static void make_and_reply(fuse_req_t req, fuse_ino_t parent_id, const char *nam
                            const NewNode *node)
 {
     FsPassthrough *pt = fs_passthrough_of(req);
-    const struct fuse_ctx *caller = fuse_req_ctx(req);
     g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
     int error = parent ? fs_resolve_check_name(name) : -ESTALE;
     if (!error) {
+        FsIdentity creator = fs_creator(req);
+        NewNode masked = *node;
+        masked.mode = (node->mode & S_IFMT) | fs_creation_mode(req, parent, node->mode);
         FsCredentialsSaved saved;
-        error = fs_credentials_enter(&pt->credentials, caller->uid, caller->gid, &saved);
+        error = fs_credentials_enter(&pt->credentials, &creator, &saved);
         if (!error) {
-            error = make_node(parent->fd, name, node);
+            error = make_node(parent->fd, name, &masked);
             fs_credentials_leave(&pt->credentials, &saved);
         }
     }

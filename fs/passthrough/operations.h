@@ -84,6 +84,17 @@ int fs_stat(const FsInode *inode, struct stat *st);
  */
 int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ctx *caller);
 
+/* --- namespace.c --- */
+
+/** Whom to be while creating something for @req. */
+FsIdentity fs_creator(fuse_req_t req);
+
+/**
+ * The mode to create something with in @parent for a client that asks for
+ * @mode: without the bits of its umask, unless a default ACL takes its place.
+ */
+mode_t fs_creation_mode(fuse_req_t req, const FsInode *parent, mode_t mode);
+
 /* --- file.c --- */
 
 /** The flags to open the source's file with, for what the client asked for. */

@@ -212,7 +212,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     } else if (pt->params.writeback) {
         g_message("the kernel has no writeback cache: writes are sent one by one");
     }
-    if (pt->params.xattr) {
+    if (pt->params.xattr && pt->params.default_permissions) {
         /* the kernel then also decides by the access control lists that the source stores */
         conn->want |= conn->capable & FUSE_CAP_POSIX_ACL;
     }
@@ -228,7 +228,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 static const FsFilesystem filesystem = {
     .name = "passthrough",
     /* a node id means nothing once it was forgotten: file handles for NFS cannot be kept */
-    .want_flags = FS_FUSE_NO_EXPORT_SUPPORT,
+    .want_flags =
+        FS_FUSE_NO_EXPORT_SUPPORT | FUSE_DONT_MASK | FUSE_SETXATTR_EXT | FS_FUSE_CREATE_SUPP_GROUP,
     .ops =
         {
             .init = op_init,

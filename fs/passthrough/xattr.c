@@ -7,6 +7,7 @@
  * symbolic link: following the magic link ends at the inode it stands for.
  */
 #include <stdlib.h>
+#include <string.h>
 #include <sys/xattr.h>
 
 #include <linux/limits.h>
@@ -28,15 +29,34 @@ static FsInode *xattr_inode(fuse_req_t req, fuse_ino_t ino)
     return inode;
 }
 
+/* The caller is not in the file's group: the store drops set-group-id if we are not either. */
+static int enter_outside_group(fuse_req_t req, FsPassthrough *pt, FsCredentialsSaved *saved)
+{
+    const struct fuse_ctx *caller = fuse_req_ctx(req);
+    const FsIdentity identity = {.uid = caller->uid, .gid = caller->gid, .no_fsetid = true};
+    return fs_credentials_enter(&pt->credentials, &identity, saved);
+}
+
 void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
                     size_t size, int flags)
 {
+    FsPassthrough *pt = fs_passthrough_of(req);
     g_autoptr(FsInode) inode = xattr_inode(req, ino);
-    if (inode) {
-        FsProcPath path = fs_resolve_proc_path(inode->fd);
-        int result = setxattr(path.text, name, value, size, flags);
-        fuse_reply_err(req, result < 0 ? errno : 0);
+    if (!inode) {
+        return;
     }
+    FsCredentialsSaved saved = {0};
+    int error = 0;
+    if (fs_request_acl_kills_sgid(fs_request_current()) &&
+        strcmp(name, "system.posix_acl_access") == 0) {
+        error = enter_outside_group(req, pt, &saved);
+    }
+    if (!error) {
+        FsProcPath path = fs_resolve_proc_path(inode->fd);
+        error = setxattr(path.text, name, value, size, flags) < 0 ? -errno : 0;
+        fs_credentials_leave(&pt->credentials, &saved);
+    }
+    fuse_reply_err(req, -error);
 }
 
 void fs_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)

@@ -37,7 +37,7 @@ static const Shape shapes[] = {
     [FUSE_WRITE] = {sizeof(struct fuse_write_in), 0},
     [FUSE_RELEASE] = {sizeof(struct fuse_release_in), 0},
     [FUSE_FSYNC] = {sizeof(struct fuse_fsync_in), 0},
-    [FUSE_SETXATTR] = {FUSE_COMPAT_SETXATTR_IN_SIZE, 1}, /* without FUSE_SETXATTR_EXT */
+    [FUSE_SETXATTR] = {FUSE_COMPAT_SETXATTR_IN_SIZE, 1}, /* fs_extra_shorten() has been there */
     [FUSE_GETXATTR] = {sizeof(struct fuse_getxattr_in), 1},
     [FUSE_LISTXATTR] = {sizeof(struct fuse_getxattr_in), 0},
     [FUSE_REMOVEXATTR] = {0, 1},
@@ -107,5 +107,6 @@ bool fs_check_request(const struct fuse_in_header *in, size_t length)
         }
         rest = terminator + 1;
     }
-    return data_length(in->opcode, argument) <= (size_t)(end - rest);
+    return data_length(in->opcode, argument) + in->total_extlen * UINT64_C(8) <=
+           (size_t)(end - rest);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * STATX and TMPFILE on top of a libfuse that knows neither.
+ * Requests that libfuse does not know, or not whole.
  *
  * How it works: a file system must be given a fuse_req_t, and only libfuse's
  * decoder makes one. So these requests are rewritten in place into older ones
@@ -15,6 +15,11 @@
  * The answers are the file system's: fs_reply_statx(), fuse_reply_create().
  * Without the operation the request is left alone and libfuse answers ENOSYS,
  * after which the kernel does not ask again.
+ *
+ * A SETXATTR of the longer form (FUSE_SETXATTR_EXT) loses its last eight bytes
+ * of arguments; the flag in them is kept. Extensions lie behind the arguments,
+ * where libfuse does not look: a sequence of fuse_ext_header with data, each
+ * padded to eight bytes, header.total_extlen times eight bytes in all.
  */
 #include "fs/session/extra.h"
 
@@ -25,6 +30,56 @@
 
 #include "fs/session/kernel-abi.h"
 #include "fs/session/session-internal.h"
+
+bool fs_extra_shorten(FsRequest *request, struct fuse_in_header *in)
+{
+    request->acl_kills_sgid = false;
+    if (request->opcode != FUSE_SETXATTR ||
+        !(fs_request_session(request)->init.flags & FUSE_SETXATTR_EXT)) {
+        return true;
+    }
+    struct fuse_setxattr_in *setxattr_in = (void *)(in + 1);
+    const size_t begin = sizeof(*in) + sizeof(*setxattr_in);
+    const size_t surplus = sizeof(*setxattr_in) - FUSE_COMPAT_SETXATTR_IN_SIZE;
+    if (request->length < begin) {
+        return false;
+    }
+    request->acl_kills_sgid = setxattr_in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID;
+    memmove((char *)in + begin - surplus, (char *)in + begin, request->length - begin);
+    request->length -= surplus;
+    in->len -= (uint32_t)surplus;
+    return true;
+}
+
+void fs_extra_read(FsRequest *request, const struct fuse_in_header *in)
+{
+    const size_t length = in->total_extlen * (size_t)8;
+    const char *end = (const char *)in + request->length;
+    const char *at = end - MIN(length, request->length - sizeof(*in));
+    struct fuse_ext_header header;
+
+    request->has_group = false;
+    while ((size_t)(end - at) >= sizeof(header)) {
+        memcpy(&header, at, sizeof(header));
+        if (header.size < sizeof(header) || header.size > (size_t)(end - at)) {
+            return;
+        }
+        struct fs_fuse_supp_groups groups;
+        uint32_t group;
+        if (header.type == FS_FUSE_EXT_GROUPS &&
+            header.size >= sizeof(header) + sizeof(groups) + sizeof(group)) {
+            memcpy(&groups, at + sizeof(header), sizeof(groups));
+            memcpy(&group, at + sizeof(header) + sizeof(groups), sizeof(group));
+            request->has_group = groups.count > 0; /* the kernel sends one at most */
+            request->supplementary_group = group;
+        }
+        size_t step = (header.size + (size_t)7) & ~(size_t)7;
+        if (step > (size_t)(end - at)) {
+            return;
+        }
+        at += step;
+    }
+}
 
 void fs_extra_rewrite(FsRequest *request, struct fuse_in_header *in)
 {

@@ -35,9 +35,8 @@ static const uint64_t wanted_flags =
 
 /** Change requests or answers in ways that libfuse 3.14 or this session cannot follow. */
 static const uint64_t undecodable_flags =
-    FUSE_MAP_ALIGNMENT | FUSE_SETXATTR_EXT | FUSE_SECURITY_CTX | FUSE_HAS_INODE_DAX |
-    FS_FUSE_CREATE_SUPP_GROUP | FS_FUSE_PASSTHROUGH | FS_FUSE_HAS_RESEND | FS_FUSE_OVER_IO_URING |
-    FS_FUSE_REQUEST_TIMEOUT;
+    FUSE_MAP_ALIGNMENT | FUSE_SECURITY_CTX | FUSE_HAS_INODE_DAX | FS_FUSE_PASSTHROUGH |
+    FS_FUSE_HAS_RESEND | FS_FUSE_OVER_IO_URING | FS_FUSE_REQUEST_TIMEOUT;
 
 bool fs_init_parse(const void *request, size_t length, FsInitResult *result)
 {

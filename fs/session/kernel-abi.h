@@ -17,6 +17,13 @@
 /** Set in the unique number of an INTERRUPT, beside that of its request. Linux 4.20. */
 #define FS_FUSE_INTERRUPT_BIT UINT64_C(1)
 
+/* Extension of a request that creates: supplementary groups. 7.38, Linux 6.3 */
+#define FS_FUSE_EXT_GROUPS 32
+
+struct fs_fuse_supp_groups {
+    uint32_t count; /* of the 32-bit group ids that follow */
+};
+
 /* INIT flags; bits 32 and up travel in flags2 */
 #define FS_FUSE_CREATE_SUPP_GROUP    (UINT64_C(1) << 34) /* 7.38, Linux 6.3 */
 #define FS_FUSE_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36) /* 7.39, Linux 6.6 */

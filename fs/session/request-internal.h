@@ -65,6 +65,9 @@ struct FsRequest {
     uint32_t open_flags;
     uint32_t statx_flags, statx_mask;
     bool kills_suidgid;
+    bool acl_kills_sgid;
+    bool has_group; /* supplementary_group was sent */
+    gid_t supplementary_group;
     bool deferrable; /* nobody looks at the result of sending */
     bool offloaded;  /* given to a helper thread; worker only */
     bool in_op;      /* libfuse's decoder is running; worker only */

@@ -57,6 +57,17 @@ bool fs_request_kills_suidgid(const FsRequest *request)
     return request->kills_suidgid;
 }
 
+bool fs_request_acl_kills_sgid(const FsRequest *request)
+{
+    return request->acl_kills_sgid;
+}
+
+bool fs_request_supplementary_group(const FsRequest *request, gid_t *group)
+{
+    *group = request->supplementary_group;
+    return request->has_group;
+}
+
 AioContext *fs_request_context(const FsRequest *request)
 {
     return request->worker->ctx;

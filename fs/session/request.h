@@ -49,6 +49,20 @@ uint32_t fs_request_opcode(const FsRequest *request);
  */
 bool fs_request_kills_suidgid(const FsRequest *request);
 
+/**
+ * Whether a SETXATTR of system.posix_acl_access must drop the set-group-id bit:
+ * the caller is not in the file's group. For a file system that wants
+ * FUSE_SETXATTR_EXT with FUSE_POSIX_ACL.
+ */
+bool fs_request_acl_kills_sgid(const FsRequest *request);
+
+/**
+ * The supplementary group of the caller that the new file's directory belongs
+ * to, if it is in one: sent with CREATE, TMPFILE, MKNOD, MKDIR and SYMLINK to a
+ * file system that wants FS_FUSE_CREATE_SUPP_GROUP. False: none.
+ */
+bool fs_request_supplementary_group(const FsRequest *request, gid_t *group);
+
 /** The context of the worker that received the request. */
 AioContext *fs_request_context(const FsRequest *request);
 

@@ -289,7 +289,7 @@ static void worker_received(FsRequest *request, void *opaque)
         arm_idle_timer(worker);
     }
 
-    if (!fs_check_request(in, request->length)) {
+    if (!fs_extra_shorten(request, in) || !fs_check_request(in, request->length)) {
         g_warning("request %" G_GUINT64_FORMAT " (opcode %u) of %zu bytes is malformed",
                   (guint64)request->unique, request->opcode, request->length);
         refuse(request, EIO);
@@ -310,6 +310,7 @@ static void worker_received(FsRequest *request, void *opaque)
         }
     }
     request->kills_suidgid = kills_suidgid(in);
+    fs_extra_read(request, in);
     fs_extra_rewrite(request, in);
 
     const struct fuse_buf buf = {.mem = in, .size = request->length};

@@ -112,6 +112,25 @@ static void probe_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct
     fuse_reply_create(req, &entry, fi);
 }
 
+static void probe_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+                           size_t size, int flags)
+{
+    Probe *probe = fuse_req_userdata(req);
+
+    g_snprintf(probe->xattr, sizeof(probe->xattr), "%s=%.*s", name, (int)size, value);
+    probe->xattr_flags = flags;
+    probe->acl_kills_sgid = fs_request_acl_kills_sgid(fs_request_current());
+    fuse_reply_err(req, 0);
+}
+
+static void probe_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    Probe *probe = fuse_req_userdata(req);
+
+    probe->has_group = fs_request_supplementary_group(fs_request_current(), &probe->group);
+    fuse_reply_err(req, EROFS);
+}
+
 const FsFilesystem probe_filesystem = {
     .name = "probe",
     .ops =
@@ -121,8 +140,11 @@ const FsFilesystem probe_filesystem = {
             .open = probe_open,
             .read = probe_read,
             .write_buf = probe_write_buf,
+            .setxattr = probe_setxattr,
+            .mkdir = probe_mkdir,
         },
     .extra = {.tmpfile = probe_tmpfile},
+    .want_flags = FUSE_SETXATTR_EXT | FS_FUSE_CREATE_SUPP_GROUP,
     .refuse_flags = FUSE_PARALLEL_DIROPS,
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /**
  * A file system for tests: "stuck", whose reads wait on a helper thread as for a
- * lock; "setuid", a file with set-id bits; unnamed files.
+ * lock; "setuid", a file with set-id bits; unnamed files. Attributes and directories
+ * are only taken note of.
  */
 #ifndef SLUICE_TESTS_UNIT_PROBE_FS_H
 #define SLUICE_TESTS_UNIT_PROBE_FS_H
@@ -21,6 +22,12 @@ typedef struct Probe {
     int stuck;        /* atomic: READs of "stuck" that wait now */
     int interrupts;   /* atomic: interrupt callbacks */
     int set_id_kills; /* atomic: WRITEs that must drop set-id bits */
+
+    /* of the last SETXATTR and MKDIR; read after their answers */
+    char xattr[64]; /* NAME=VALUE */
+    int xattr_flags;
+    bool acl_kills_sgid, has_group;
+    gid_t group;
 } Probe;
 
 extern const FsFilesystem probe_filesystem;

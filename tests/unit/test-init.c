@@ -80,7 +80,7 @@ static const struct fuse_init_out libfuse_answer = {
 static void test_patch(void)
 {
     const FsFilesystem filesystem = {
-        .want_flags = FUSE_WRITEBACK_CACHE | FUSE_SETXATTR_EXT | FS_FUSE_ALLOW_IDMAP,
+        .want_flags = FUSE_WRITEBACK_CACHE | FUSE_SECURITY_CTX | FS_FUSE_ALLOW_IDMAP,
         .refuse_flags = FUSE_POSIX_LOCKS,
     };
     const uint64_t not_offered = FUSE_ASYNC_DIO | FS_FUSE_ALLOW_IDMAP;
@@ -91,7 +91,7 @@ static void test_patch(void)
     const uint64_t flags = out.flags | (uint64_t)out.flags2 << 32;
     g_assert_cmpuint(out.minor, ==, FS_FUSE_MINOR);
     g_assert_cmpuint(flags & not_offered, ==, 0);
-    g_assert_cmpuint(flags & (FUSE_POSIX_LOCKS | FUSE_SETXATTR_EXT), ==, 0);
+    g_assert_cmpuint(flags & (FUSE_POSIX_LOCKS | FUSE_SECURITY_CTX), ==, 0);
     const uint64_t expected = FUSE_ASYNC_READ | FUSE_WRITEBACK_CACHE | FUSE_INIT_EXT |
                               FUSE_HANDLE_KILLPRIV_V2 | FS_FUSE_DIRECT_IO_ALLOW_MMAP;
     g_assert_cmpuint(flags & expected, ==, expected);

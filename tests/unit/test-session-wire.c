@@ -330,6 +330,98 @@ static gboolean never_fatal(const char *domain, GLogLevelFlags level, const char
     return FALSE;
 }
 
+/* The longer form of SETXATTR reaches the file system as the older one, with its flag. */
+static void test_setxattr_ext(void)
+{
+    Wire wire;
+    Probe probe;
+    struct {
+        struct fuse_setxattr_in in;
+        char rest[12];
+    } set = {
+        .in = {.size = 5, .flags = 2, .setxattr_flags = FUSE_SETXATTR_ACL_KILL_SGID},
+        .rest = "user.a\0value",
+    };
+
+    probe_init(&probe);
+    wire_up(&wire, &probe_filesystem, &probe, 1);
+    g_assert_cmpint(call(&wire, FUSE_SETXATTR, FUSE_ROOT_ID, &set, sizeof(set)), ==, 0);
+    g_assert_cmpstr(probe.xattr, ==, "user.a=value");
+    g_assert_cmpint(probe.xattr_flags, ==, 2);
+    g_assert_true(probe.acl_kills_sgid);
+    set.in.setxattr_flags = 0;
+    g_assert_cmpint(call(&wire, FUSE_SETXATTR, FUSE_ROOT_ID, &set, sizeof(set)), ==, 0);
+    g_assert_false(probe.acl_kills_sgid);
+    for (size_t length = 0; length < sizeof(set); length++) {
+        g_test_expect_message("sluicefs", G_LOG_LEVEL_WARNING, "*malformed*");
+        g_assert_cmpint(call(&wire, FUSE_SETXATTR, FUSE_ROOT_ID, &set, length), ==, EIO);
+        g_test_assert_expected_messages();
+    }
+    wire_close(&wire, 0);
+}
+
+/* A supplementary group comes behind the name; what cannot be right is refused or not seen. */
+static void test_supplementary_group(void)
+{
+    Wire wire;
+    Probe probe;
+    struct {
+        struct fuse_in_header header;
+        struct fuse_mkdir_in in;
+        char name[8];
+        struct fuse_ext_header ext;
+        uint32_t count, group;
+    } request = {
+        .header = {.len = sizeof(request),
+                   .opcode = FUSE_MKDIR,
+                   .nodeid = FUSE_ROOT_ID,
+                   .total_extlen = 2},
+        .name = "name",
+        .ext = {.size = 16, .type = FS_FUSE_EXT_GROUPS},
+        .count = 1,
+        .group = 3000,
+    };
+    /* header.total_extlen, ext.size, ext.type, count; the answer; whether a group is seen */
+    static const struct {
+        uint16_t total;
+        uint32_t size, type, count;
+        int error;
+        bool seen;
+    } rows[] = {
+        {2, 16, FS_FUSE_EXT_GROUPS, 1, EROFS, true},
+        {0, 16, FS_FUSE_EXT_GROUPS, 1, EROFS, false},
+        {2, 16, FS_FUSE_EXT_GROUPS, 0, EROFS, false},
+        {2, 16, 5, 1, EROFS, false},
+        {2, 12, FS_FUSE_EXT_GROUPS, 1, EROFS, false},
+        {2, 7, FS_FUSE_EXT_GROUPS, 1, EROFS, false},
+        {2, UINT32_MAX, FS_FUSE_EXT_GROUPS, 1, EROFS, false},
+        {1, 16, FS_FUSE_EXT_GROUPS, 1, EROFS, false},
+        {4, 16, FS_FUSE_EXT_GROUPS, 1, EIO, false},
+        {UINT16_MAX, 16, FS_FUSE_EXT_GROUPS, 1, EIO, false},
+    };
+
+    probe_init(&probe);
+    wire_up(&wire, &probe_filesystem, &probe, 1);
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        request.header.total_extlen = rows[i].total;
+        request.header.unique = wire.unique += 2;
+        request.ext.size = rows[i].size;
+        request.ext.type = rows[i].type;
+        request.count = rows[i].count;
+        probe.has_group = false;
+        if (rows[i].error == EIO) {
+            g_test_expect_message("sluicefs", G_LOG_LEVEL_WARNING, "*malformed*");
+        }
+        send_raw(&wire, &request, sizeof(request));
+        receive(&wire);
+        g_test_assert_expected_messages();
+        g_assert_cmpint(-wire.header.error, ==, rows[i].error);
+        g_assert_cmpint(probe.has_group, ==, rows[i].seen);
+        g_assert_true(!rows[i].seen || probe.group == 3000);
+    }
+    wire_close(&wire, 0);
+}
+
 /* Whatever the body, each request gets its one answer. */
 static void test_fuzz(void)
 {
@@ -500,6 +592,8 @@ int main(int argc, char **argv)
     g_test_add_func("/wire/silent-requests", test_silent_requests);
     g_test_add_func("/wire/D13-broken-header", test_broken_header);
     g_test_add_func("/wire/D16-short-requests", test_short_requests);
+    g_test_add_func("/wire/setxattr-ext", test_setxattr_ext);
+    g_test_add_func("/wire/supplementary-group", test_supplementary_group);
     g_test_add_func("/wire/D16-fuzz", test_fuzz);
     g_test_add_func("/wire/D16-check-bounds", test_check_bounds);
     g_test_add_func("/wire/interrupt-overtakes", test_interrupt_overtakes);
