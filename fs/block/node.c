@@ -73,8 +73,8 @@ void block_request_init_vector(BlockRequest *request, BlockOp op, const struct i
 /* 0, or why the driver must not see the request. */
 static int check(const BlockNode *node, const BlockRequest *request)
 {
-    const bool changes =
-        request->op == BLOCK_WRITE || request->op == BLOCK_DISCARD || request->op == BLOCK_ZERO;
+    const bool changes = request->op == BLOCK_WRITE || request->op == BLOCK_DISCARD ||
+                         request->op == BLOCK_ZERO || request->op == BLOCK_GROW;
     int64_t end;
 
     if (changes && node->read_only) {
@@ -82,6 +82,9 @@ static int check(const BlockNode *node, const BlockRequest *request)
     }
     if (request->op == BLOCK_FLUSH) {
         return 0;
+    }
+    if (request->op == BLOCK_GROW) {
+        return request->offset < node->size ? -EINVAL : 0;
     }
     if (request->offset < 0 || __builtin_add_overflow(request->offset, request->length, &end)) {
         return -EINVAL;
@@ -109,7 +112,8 @@ void block_submit(BlockNode *node, BlockRequest *request, BlockDoneFn *done)
     int error = check(node, request);
 
     request->done = done;
-    if (error < 0 || (request->length == 0 && request->op != BLOCK_FLUSH)) {
+    if (error < 0 ||
+        (request->length == 0 && request->op != BLOCK_FLUSH && request->op != BLOCK_GROW)) {
         block_complete(request, error);
         return;
     }

@@ -30,6 +30,7 @@ typedef enum BlockOp {
     BLOCK_DISCARD, /**< the range is not needed any more: a hint */
     BLOCK_ZERO,    /**< make it read as zeros */
     BLOCK_STATUS,  /**< ask what the range is */
+    BLOCK_GROW,    /**< make the node offset bytes long; the new part reads as zeros */
 } BlockOp;
 
 typedef enum BlockFlags {
@@ -85,10 +86,10 @@ typedef struct BlockDriver {
     void (*close)(BlockNode *node);
 } BlockDriver;
 
-/** The common part; a driver embeds it. Constant once the node is open. */
+/** The common part; a driver embeds it. Constant once the node is open, but for the size. */
 struct BlockNode {
     const BlockDriver *driver;
-    int64_t size; /**< bytes */
+    _Atomic(int64_t) size; /**< bytes; never less than before */
     bool read_only;
     char *name; /**< for messages */
     _Atomic(unsigned) references;
@@ -121,8 +122,9 @@ void block_request_init_vector(BlockRequest *request, BlockOp op, const struct i
  * Start @request. On a thread with an AioContext; done() is called there,
  * possibly before this returns.
  *
- * -EINVAL: a read or status outside of the node; -ENOSPC: a write, discard or
- * zero outside of it; -EROFS: read-only; otherwise the store's own error.
+ * -EINVAL: a read or status outside of the node, or growing to less than its size; -ENOSPC: a
+ * write, discard or zero outside of it; -EROFS: read-only; -EOPNOTSUPP: it cannot grow; otherwise
+ * the store's own error.
  */
 void block_submit(BlockNode *node, BlockRequest *request, BlockDoneFn *done);
 

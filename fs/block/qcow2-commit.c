@@ -203,3 +203,79 @@ int block_qcow2_commit(Qcow2Writer *writer)
     }
     return result;
 }
+
+/* Write the whole L1 table to @offset, and tell the header. */
+static int move_l1(Qcow2Writer *writer, uint64_t entries, uint64_t offset)
+{
+    BlockQcow2 *qcow2 = writer->qcow2;
+    struct {
+        uint32_t entries;
+        uint64_t offset;
+    } __attribute__((packed)) place = {
+        .entries = GUINT32_TO_BE((uint32_t)entries),
+        .offset = GUINT64_TO_BE(offset),
+    };
+    int result =
+        write_numbers(qcow2->file, (const uint64_t *)qcow2->l1, QCOW2_COPIED, entries, offset);
+
+    if (result == 0) {
+        result = block_co_flush(qcow2->file);
+    }
+    if (result == 0) {
+        result = block_co_write(qcow2->file, &place, sizeof(place), QCOW2_AT_L1, 0);
+    }
+    if (result == 0) {
+        result = block_co_flush(qcow2->file);
+    }
+    return result;
+}
+
+int block_qcow2_grow_tables(Qcow2Writer *writer, uint64_t size)
+{
+    BlockQcow2 *qcow2 = writer->qcow2;
+    Qcow2Header *header = &qcow2->header;
+    const unsigned bits = header->cluster_bits, table_bits = bits + qcow2->l2_bits;
+    const uint64_t needed =
+        (size >> table_bits) + ((size & ((UINT64_C(1) << table_bits) - 1)) != 0);
+    const uint64_t old_clusters = qcow2_clusters_of(qcow2, header->l1_entries * sizeof(uint64_t));
+    uint64_t entries, offset;
+    int result;
+
+    if (needed <= header->l1_entries) {
+        return 0;
+    }
+    if (needed > QCOW2_L1_ENTRIES_MAX) {
+        return -EFBIG;
+    }
+    /* Some room, so that a disk that grows often does not move its table each time. */
+    entries = MIN(MAX(needed, header->l1_entries + header->l1_entries / 2), QCOW2_L1_ENTRIES_MAX);
+    result =
+        block_qcow2_allocate(writer, qcow2_clusters_of(qcow2, entries * sizeof(uint64_t)), &offset);
+    if (result == 0) {
+        result = block_qcow2_commit(writer); /* the refcounts first */
+    }
+    if (result == 0) {
+        result = move_l1(writer, entries, offset);
+        writer->failed = result < 0; /* which of the two tables is used, nobody knows */
+    }
+    for (uint64_t i = 0; i < old_clusters && result == 0; i++) {
+        block_qcow2_release(writer, header->l1_offset + (i << bits));
+    }
+    if (result == 0) {
+        header->l1_entries = (uint32_t)entries;
+        header->l1_offset = offset;
+    }
+    return result;
+}
+
+int block_qcow2_write_size(Qcow2Writer *writer, uint64_t size)
+{
+    const uint64_t bytes = GUINT64_TO_BE(size);
+    BlockNode *file = writer->qcow2->file;
+    int result = block_qcow2_commit(writer);
+
+    if (result == 0) {
+        result = block_co_write(file, &bytes, sizeof(bytes), QCOW2_AT_SIZE, 0);
+    }
+    return result == 0 ? block_co_flush(file) : result;
+}

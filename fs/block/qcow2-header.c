@@ -90,7 +90,7 @@ static bool check_sizes(const Qcow2Header *header, GError **error)
     if (header->size > INT64_MAX) {
         return refuse(error, "its disk is too large");
     }
-    if (header->l1_entries > QCOW2_L1_BYTES_MAX / 8) {
+    if (header->l1_entries > QCOW2_L1_ENTRIES_MAX) {
         return refuse(error, "its L1 table is too large");
     }
     if (header->l1_entries < needed) {

@@ -18,10 +18,12 @@
 
 #define QCOW2_CLUSTER_BITS_MIN 9
 #define QCOW2_CLUSTER_BITS_MAX 21
-#define QCOW2_L1_BYTES_MAX     (32u * 1024 * 1024)
+#define QCOW2_L1_ENTRIES_MAX   (4u * 1024 * 1024)
 #define QCOW2_BACKING_NAME_MAX 1023
 
 /** Places of fields that are written one at a time. */
+#define QCOW2_AT_SIZE           24
+#define QCOW2_AT_L1             36
 #define QCOW2_AT_REFCOUNT_TABLE 48
 #define QCOW2_AT_INCOMPATIBLE   72
 #define QCOW2_AT_AUTOCLEAR      88

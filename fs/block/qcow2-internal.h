@@ -64,6 +64,12 @@ static inline uint64_t qcow2_cluster_size(const BlockQcow2 *qcow2)
     return UINT64_C(1) << qcow2->header.cluster_bits;
 }
 
+/** How many clusters @bytes take. */
+static inline uint64_t qcow2_clusters_of(const BlockQcow2 *qcow2, uint64_t bytes)
+{
+    return (bytes + qcow2_cluster_size(qcow2) - 1) >> qcow2->header.cluster_bits;
+}
+
 /**
  * What is at @offset, for at most @length bytes and within one table. -EAGAIN: its table must be
  * read first; -EIO: an entry makes no sense. Any thread, no wait.

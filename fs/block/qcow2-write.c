@@ -290,6 +290,39 @@ static int zero_range(Qcow2Writer *writer, uint64_t offset, uint64_t length, uns
     return result;
 }
 
+/*
+ * The last cluster has room behind the disk's end that nobody ever looked at. A backing file that
+ * goes on behind the end would show through.
+ */
+static int grow(Qcow2Writer *writer, uint64_t size)
+{
+    BlockQcow2 *qcow2 = writer->qcow2;
+    const uint64_t cluster = qcow2_cluster_size(qcow2), old = (uint64_t)qcow2->node.size;
+    const uint64_t rest = (cluster - old % cluster) % cluster;
+    int result;
+
+    if (size < old || size % 512 != 0) {
+        return -EINVAL;
+    }
+    if (qcow2->backing != NULL && (uint64_t)qcow2->backing->size > old) {
+        return -EOPNOTSUPP;
+    }
+    result = block_qcow2_grow_tables(writer, size);
+    if (result == 0) {
+        qcow2->header.size = size;
+        result = zero_range(writer, old, MIN(rest, size - old), 0, false);
+    }
+    if (result == 0) {
+        result = block_qcow2_write_size(writer, size);
+    }
+    if (result == 0) {
+        qcow2->node.size = (int64_t)size;
+    } else {
+        qcow2->header.size = old;
+    }
+    return result;
+}
+
 static int change(Qcow2Writer *writer, BlockRequest *request)
 {
     const uint64_t offset = (uint64_t)request->offset, length = request->length;
@@ -301,6 +334,8 @@ static int change(Qcow2Writer *writer, BlockRequest *request)
         return zero_range(writer, offset, length, request->flags, false);
     case BLOCK_DISCARD:
         return zero_range(writer, offset, length, BLOCK_MAY_UNMAP, true);
+    case BLOCK_GROW:
+        return grow(writer, offset);
     default:
         return 0;
     }

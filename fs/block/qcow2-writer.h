@@ -61,6 +61,15 @@ void block_qcow2_touch(Qcow2Writer *writer, Qcow2Table *table, uint64_t index);
  */
 int block_qcow2_clear_features(Qcow2Writer *writer);
 
+/**
+ * Make the L1 table as large as a disk of @size bytes needs, durably: the disk keeps its size.
+ * 0 or negative errno.
+ */
+int block_qcow2_grow_tables(Qcow2Writer *writer, uint64_t size);
+
+/** Write everything, then the disk's size, and make both durable. 0 or negative errno. */
+int block_qcow2_write_size(Qcow2Writer *writer, uint64_t size);
+
 /** Write everything and make it durable. 0 or negative errno. */
 int block_qcow2_commit(Qcow2Writer *writer);
 

@@ -60,6 +60,7 @@ static void qcow2_submit(BlockNode *node, BlockRequest *request)
         }
         return;
     case BLOCK_DISCARD:
+    case BLOCK_GROW:
         block_qcow2_change(qcow2, request);
         return;
     }
@@ -119,11 +120,13 @@ bool block_qcow2_read_header(BlockNode *file, Qcow2Header *header, GError **erro
 static bool read_l1(BlockQcow2 *qcow2, GError **error)
 {
     const size_t entries = qcow2->header.l1_entries;
+    /* A disk that may grow does so in place. What is not touched takes no memory. */
+    const size_t room = qcow2->node.read_only ? MAX(entries, 1) : QCOW2_L1_ENTRIES_MAX;
     g_autofree uint64_t *bytes = g_try_new0(uint64_t, MAX(entries, 1));
     int result;
 
-    qcow2->l1 = (void *)g_try_new0(uint64_t, MAX(entries, 1));
-    qcow2->l2 = g_try_new0(_Atomic(Qcow2Table *), MAX(entries, 1));
+    qcow2->l1 = (void *)g_try_new0(uint64_t, room);
+    qcow2->l2 = g_try_new0(_Atomic(Qcow2Table *), room);
     if (bytes == NULL || qcow2->l1 == NULL || qcow2->l2 == NULL) {
         return fail(error, "L1 table", -ENOMEM);
     }

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -37,6 +38,7 @@ typedef struct BlockRaw {
     bool direct;
     unsigned alignment; /* of direct I/O; 0: none */
     BlockSerializer serializer;
+    pthread_mutex_t grow_lock;
     bool guarded; /* see block_raw_guard_format() */
     _Atomic(bool) told;
     _Atomic(bool) no_nowait_read, no_zero, no_punch, no_discard;
@@ -312,6 +314,28 @@ static bool is_dangerous(BlockRaw *raw, const BlockRequest *request)
     return true;
 }
 
+/* The size of a device is not ours to change. */
+static int raw_grow(BlockRaw *raw, int64_t size)
+{
+    struct stat st;
+    int result = 0;
+
+    pthread_mutex_lock(&raw->grow_lock);
+    if (fstat(raw->fd, &st) < 0) {
+        result = -errno;
+    } else if (!S_ISREG(st.st_mode)) {
+        result = -EOPNOTSUPP;
+    } else if (size < raw->node.size) {
+        result = -EINVAL; /* somebody else has just made it longer */
+    } else if (size > st.st_size && ftruncate(raw->fd, size) < 0) {
+        result = -errno;
+    } else {
+        raw->node.size = size;
+    }
+    pthread_mutex_unlock(&raw->grow_lock);
+    return result;
+}
+
 static void raw_submit(BlockNode *node, BlockRequest *request)
 {
     BlockRaw *raw = raw_of(node);
@@ -345,6 +369,9 @@ static void raw_submit(BlockNode *node, BlockRequest *request)
         return;
     case BLOCK_STATUS:
         block_complete(request, raw_status(raw, request));
+        return;
+    case BLOCK_GROW:
+        block_complete(request, raw_grow(raw, request->offset));
         return;
     }
     g_error("block node '%s': unknown operation %d", node->name, (int)request->op);
@@ -385,6 +412,7 @@ static void raw_close(BlockNode *node)
     BlockRaw *raw = raw_of(node);
 
     close(raw->fd);
+    pthread_mutex_destroy(&raw->grow_lock);
     block_serializer_fini(&raw->serializer);
     g_free(raw);
 }
@@ -456,6 +484,7 @@ BlockNode *block_raw_new(int fd, const char *name, bool read_only, bool direct, 
     raw = g_new0(BlockRaw, 1);
     block_node_init(&raw->node, &raw_driver, name, size, read_only);
     raw->fd = fd;
+    pthread_mutex_init(&raw->grow_lock, NULL);
     raw->direct = direct;
     raw->alignment = direct ? direct_alignment(fd) : 0;
     block_serializer_init(&raw->serializer, MAX(raw->alignment, 512));

@@ -19,6 +19,10 @@ static void slice_submit(BlockNode *node, BlockRequest *request)
 {
     BlockSlice *slice = aio_container_of(node, BlockSlice, node);
 
+    if (request->op == BLOCK_GROW) {
+        block_complete(request, request->offset == node->size ? 0 : -EOPNOTSUPP);
+        return;
+    }
     request->offset += slice->offset;
     block_forward(slice->below, request);
 }

@@ -44,9 +44,10 @@ typedef struct DiskIo {
     BlockRequest block;
     FsRequest *request;
     BlockNode *node;
-    size_t length; /* bytes to answer */
-    int whence;    /* of LSEEK */
-    int64_t at;    /* where LSEEK is looking */
+    size_t length;  /* bytes to answer */
+    fuse_ino_t ino; /* of a change of the size */
+    int whence;     /* of LSEEK */
+    int64_t at;     /* where LSEEK is looking */
     bool submitting, answered;
 } DiskIo;
 
@@ -141,31 +142,6 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     }
     const struct stat attr = stat_of(disk, ino);
     fuse_reply_attr(req, &attr, ATTR_TIMEOUT);
-}
-
-/*
- * Like a block device: O_TRUNC on opening is without effect, any other change of the size is
- * an error, and times are the image's.
- */
-static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
-                       struct fuse_file_info *fi)
-{
-    const DiskEntry *entry = disk_tree_get(disk_of(req)->tree, ino);
-    const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME |
-                      FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW;
-
-    if (entry == NULL) {
-        fuse_reply_err(req, ENOENT);
-    } else if (to_set & ~(FUSE_SET_ATTR_SIZE | times)) {
-        fuse_reply_err(req, EPERM);
-    } else if (to_set & FUSE_SET_ATTR_SIZE && entry->kind != DISK_FILE) {
-        fuse_reply_err(req, EINVAL);
-    } else if (to_set & FUSE_SET_ATTR_SIZE && attr->st_size != entry->node->size &&
-               (attr->st_size != 0 || fi != NULL)) {
-        fuse_reply_err(req, EINVAL);
-    } else {
-        op_getattr(req, ino, fi);
-    }
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -316,6 +292,61 @@ static void plain_done(BlockRequest *block)
     fs_request_reply_error(io_of(block)->request, -block->result);
 }
 
+static void grow_done(BlockRequest *block)
+{
+    DiskIo *io = io_of(block);
+    FsRequest *previous = fs_request_enter(io->request);
+    const fuse_req_t req = fs_request_fuse(io->request);
+
+    if (block->result < 0) {
+        fuse_reply_err(req, -block->result);
+    } else {
+        const struct stat attr = stat_of(disk_of(req), io->ino);
+        fuse_reply_attr(req, &attr, ATTR_TIMEOUT);
+    }
+    fs_request_leave(previous);
+}
+
+/* The whole disk can grow, as far as the image can; a partition cannot. */
+static void set_size(fuse_req_t req, fuse_ino_t ino, const DiskEntry *entry, int64_t size)
+{
+    DiskIo *io;
+
+    if (entry->node != disk_of(req)->node || size < entry->node->size) {
+        fuse_reply_err(req, EINVAL);
+        return;
+    }
+    io = new_io(entry->node);
+    io->ino = ino;
+    block_request_init(&io->block, BLOCK_GROW, NULL, 0, size);
+    block_submit(entry->node, &io->block, grow_done);
+}
+
+/*
+ * Like a block device: O_TRUNC on opening, which arrives as a new size of 0, is without effect, and
+ * times are the image's.
+ */
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+                       struct fuse_file_info *fi)
+{
+    const DiskEntry *entry = disk_tree_get(disk_of(req)->tree, ino);
+    const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME |
+                      FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW;
+
+    if (entry == NULL) {
+        fuse_reply_err(req, ENOENT);
+    } else if (to_set & ~(FUSE_SET_ATTR_SIZE | times)) {
+        fuse_reply_err(req, EPERM);
+    } else if (to_set & FUSE_SET_ATTR_SIZE && entry->kind != DISK_FILE) {
+        fuse_reply_err(req, EINVAL);
+    } else if (to_set & FUSE_SET_ATTR_SIZE && attr->st_size != entry->node->size &&
+               (attr->st_size != 0 || fi != NULL)) {
+        set_size(req, ino, entry, attr->st_size);
+    } else {
+        op_getattr(req, ino, fi);
+    }
+}
+
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
     const DiskEntry *entry = file_of(req, ino);
@@ -340,20 +371,16 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
         fuse_reply_err(req, EINVAL);
         return;
     }
-    const int64_t inside = offset >= entry->node->size ? 0 : entry->node->size - offset;
+    const int64_t size = entry->node->size, inside = offset >= size ? 0 : size - offset;
+    if (kind != FALLOC_FL_PUNCH_HOLE && kind != FALLOC_FL_ZERO_RANGE) {
+        fuse_reply_err(req, EOPNOTSUPP); /* also to reserve space, as a block device */
+        return;
+    }
     if (length > inside && (mode & FALLOC_FL_KEEP_SIZE) == 0) {
         fuse_reply_err(req, ENOSPC);
         return;
     }
-    if (kind != 0 && kind != FALLOC_FL_PUNCH_HOLE && kind != FALLOC_FL_ZERO_RANGE) {
-        fuse_reply_err(req, EOPNOTSUPP);
-        return;
-    }
     DiskIo *io = new_io(entry->node);
-    if (kind == 0) {
-        fs_request_reply_error(io->request, entry->node->read_only ? EROFS : 0);
-        return;
-    }
     count(&disk_of(req)->zeroes);
     block_request_init(&io->block, BLOCK_ZERO, NULL, (uint64_t)MIN(length, inside),
                        inside > 0 ? offset : 0);

@@ -89,6 +89,34 @@ static void test_checks(void)
     aio_context_free(ctx);
 }
 
+static void test_grow(void)
+{
+    AioContext *ctx = test_context_new();
+    BlockNode *node = new_node(5000, false), *fixed = new_node(5000, false);
+    g_autoptr(GError) error = NULL;
+    BlockNode *slice = block_slice_new(node, "slice", 0, 5000, &error);
+    char buffer[4096], zeros[4096] = {0};
+
+    g_assert_no_error(error);
+    fixed->read_only = true;
+    g_assert_cmpint(run(ctx, node, BLOCK_GROW, NULL, 0, 4999, 0), ==, -EINVAL);
+    g_assert_cmpint(run(ctx, node, BLOCK_GROW, NULL, 0, -1, 0), ==, -EINVAL);
+    g_assert_cmpint(run(ctx, fixed, BLOCK_GROW, NULL, 0, 6000, 0), ==, -EROFS);
+    g_assert_cmpint(run(ctx, slice, BLOCK_GROW, NULL, 0, 6000, 0), ==, -EOPNOTSUPP);
+    g_assert_cmpint(run(ctx, node, BLOCK_READ, buffer, 4096, 5000, 0), ==, -EINVAL);
+    g_assert_cmpint(run(ctx, node, BLOCK_GROW, NULL, 0, 1000000, 0), ==, 0);
+    g_assert_cmpint(block_node_size(node), ==, 1000000);
+    g_assert_cmpint(run(ctx, node, BLOCK_READ, buffer, 4096, 5000, 0), ==, 0);
+    g_assert_cmpmem(buffer, 4096, zeros, 4096);
+    g_assert_cmpint(run(ctx, node, BLOCK_WRITE, buffer, 4096, 1000000 - 4096, 0), ==, 0);
+    g_assert_cmpint(run(ctx, node, BLOCK_WRITE, buffer, 4096, 1000000 - 4095, 0), ==, -ENOSPC);
+    g_assert_cmpint(block_node_size(slice), ==, 5000);
+    block_node_unref(slice);
+    block_node_unref(fixed);
+    block_node_unref(node);
+    aio_context_free(ctx);
+}
+
 static void test_slice(void)
 {
     AioContext *ctx = test_context_new();
@@ -510,6 +538,7 @@ int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
     g_test_add_func("/block/checks", test_checks);
+    g_test_add_func("/block/grow", test_grow);
     g_test_add_func("/block/slice", test_slice);
     g_test_add_func("/block/status", test_status);
     g_test_add_data_func("/block/zero/cached", GINT_TO_POINTER(false), test_zero);
