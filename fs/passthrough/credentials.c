@@ -8,8 +8,9 @@
  * Where the kernel has already checked the caller (default_permissions),
  * CAP_DAC_OVERRIDE, CAP_FOWNER and CAP_MKNOD are raised again meanwhile: the host
  * does not know all of the caller's groups and would refuse what is allowed.
- * CAP_FSETID stays away, so the host drops set-group-id as for any user, unless the
- * file gets a group that the caller is in: its own, or the supplementary one that
+ * CAP_SYS_RESOURCE goes as well: it overrules quotas and reserved blocks.
+ * CAP_FSETID stays away, so the host drops set-group-id as for any user, unless
+ * the file gets a group that the caller is in: its own, or the supplementary one that
  * the kernel names. The daemon itself has no supplementary groups.
  *
  * setgroups(2) as a bare system call concerns the calling thread; the
@@ -30,10 +31,10 @@
 #include <glib.h>
 #include <linux/capability.h>
 
-/* linux/capability.h of the kernel: what setfsuid() drops and restores */
+/* what setfsuid() drops and restores, and the right to the last blocks of a file system */
 static const unsigned file_capabilities[] = {
-    CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER,
-    CAP_FSETID, CAP_MKNOD,        CAP_LINUX_IMMUTABLE, CAP_MAC_OVERRIDE,
+    CAP_CHOWN, CAP_DAC_OVERRIDE,    CAP_DAC_READ_SEARCH, CAP_FOWNER,       CAP_FSETID,
+    CAP_MKNOD, CAP_LINUX_IMMUTABLE, CAP_MAC_OVERRIDE,    CAP_SYS_RESOURCE,
 };
 
 static bool has_capability(const uint32_t set[2], unsigned capability)
@@ -74,12 +75,15 @@ static void set_effective(const FsCredentials *credentials, const uint32_t effec
     }
 }
 
-static void raise_trusted(const FsCredentials *credentials)
+static void lower_to_user(const FsCredentials *credentials)
 {
     uint32_t effective[2] = {credentials->effective[0], credentials->effective[1]};
     for (unsigned i = 0; i < G_N_ELEMENTS(file_capabilities); i++) {
         unsigned capability = file_capabilities[i];
-        if (capability != CAP_DAC_OVERRIDE && capability != CAP_FOWNER && capability != CAP_MKNOD) {
+        bool trusted =
+            credentials->trust_kernel &&
+            (capability == CAP_DAC_OVERRIDE || capability == CAP_FOWNER || capability == CAP_MKNOD);
+        if (!trusted) {
             effective[CAP_TO_INDEX(capability)] &= ~(uint32_t)CAP_TO_MASK(capability);
         }
     }
@@ -120,8 +124,8 @@ static int enter(const FsCredentials *credentials, const FsIdentity *identity,
             return -EINVAL;
         }
     }
-    if (identity->no_fsetid || (identity->uid != 0 && credentials->trust_kernel)) {
-        raise_trusted(credentials);
+    if (identity->no_fsetid || identity->uid != 0) {
+        lower_to_user(credentials);
         saved->lowered = true;
     }
     return 0;

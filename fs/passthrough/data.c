@@ -344,7 +344,10 @@ void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, 
     FsRequest *request = fs_request_current();
     g_autoptr(FsHandle) handle = fs_handle_get(&pt->handles, fi->fh);
     int error = handle ? 0 : EBADF;
-    if (handle && fs_request_kills_suidgid(request)) {
+    if (handle && fi->writepage && (handle->flags & O_APPEND)) {
+        error = EPERM; /* of a shared mapping; it would land at the end of the file */
+    }
+    if (!error && fs_request_kills_suidgid(request)) {
         error = -fs_drop_set_id(pt, handle->inode, fuse_req_ctx(req));
     }
     if (error) {
@@ -358,8 +361,9 @@ void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, 
         .size = size,
         .offset = offset,
         .by_client = by_client,
-        .append = by_client && (fi->flags & O_APPEND) &&
-                  !atomic_load_explicit(&pt->writeback, memory_order_relaxed),
+        .append = (handle->flags & O_APPEND) ||
+                  (by_client && (fi->flags & O_APPEND) &&
+                   !atomic_load_explicit(&pt->writeback, memory_order_relaxed)),
     };
     FsPassthroughCounters *counters = fs_passthrough_counters(pt);
     unsigned alignment = 0;

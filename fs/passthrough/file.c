@@ -31,7 +31,7 @@ int fs_open_flags(const FsPassthrough *pt, int client_flags)
 static int open_once(FsPassthrough *pt, const FsInode *inode, int flags)
 {
     int fd = fs_resolve_reopen(&pt->resolver, inode->fd, flags);
-    if (fd >= 0 && (flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags & O_NOATIME) < 0) {
+    if (fd >= 0 && (flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags & (O_NOATIME | O_APPEND)) < 0) {
         int error = -errno;
         close(fd);
         return error;
@@ -50,6 +50,10 @@ int fs_open_inode(FsPassthrough *pt, const FsInode *inode, int client_flags, boo
     int fd = open_once(pt, inode, flags | nonblock);
     if (fd == -EPERM && (flags & O_NOATIME)) {
         flags &= ~O_NOATIME; /* only the owner may */
+        fd = open_once(pt, inode, flags | nonblock);
+    }
+    if (fd == -EPERM && (client_flags & O_APPEND)) {
+        flags |= O_APPEND; /* chattr +a: no other way to write */
         fd = open_once(pt, inode, flags | nonblock);
     }
     if ((fd == -EACCES || fd == -EPERM) && (client_flags & O_ACCMODE) == O_WRONLY &&
@@ -81,7 +85,9 @@ static void choose_caching(FsPassthrough *pt, FsRequest *request, FsHandle *hand
     FsInode *inode = handle->inode;
     struct stat st;
     fi->noflush = inode->backing->local && pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL;
-    fi->direct_io = pt->params.cache == FS_PASSTHROUGH_CACHE_NONE || (fi->flags & O_DIRECT);
+    /* pages of an append-only file could not be written back to where they belong */
+    fi->direct_io = pt->params.cache == FS_PASSTHROUGH_CACHE_NONE || (fi->flags & O_DIRECT) ||
+                    (handle->flags & O_APPEND);
     if (fi->direct_io) {
         fs_request_set_open_flags(request, FOPEN_PARALLEL_DIRECT_WRITES);
         return;

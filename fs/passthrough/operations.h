@@ -154,6 +154,10 @@ void fs_op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t offset_in,
                            struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t offset_out,
                            struct fuse_file_info *fi_out, size_t length, int flags);
 
+void fs_op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
+                 struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
+                 size_t out_size);
+
 void fs_op_readlink(fuse_req_t req, fuse_ino_t ino);
 void fs_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
 void fs_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);

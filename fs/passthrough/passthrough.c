@@ -255,6 +255,7 @@ static const FsFilesystem filesystem = {
             .fallocate = fs_op_fallocate,
             .lseek = fs_op_lseek,
             .copy_file_range = fs_op_copy_file_range,
+            .ioctl = fs_op_ioctl,
             .readlink = fs_op_readlink,
             .mknod = fs_op_mknod,
             .mkdir = fs_op_mkdir,
