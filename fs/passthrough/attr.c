@@ -28,8 +28,9 @@ void fs_stat_from_statx(struct stat *st, const struct statx *stx)
 
 int fs_stat(const FsInode *inode, struct stat *st)
 {
-    if (fstat(inode->fd, st) < 0) {
-        return -errno;
+    g_auto(FsPathFd) path = fs_inode_path(inode);
+    if (path.fd < 0 || fstat(path.fd, st) < 0) {
+        return path.fd < 0 ? path.fd : -errno;
     }
     st->st_ino = fs_backing_shown_ino(inode->backing, st->st_ino);
     return 0;
@@ -59,9 +60,10 @@ void fs_op_statx(fuse_req_t req, fuse_ino_t ino, unsigned flags, unsigned mask,
     }
     struct statx stx;
     int how = AT_EMPTY_PATH | (int)(flags & AT_STATX_SYNC_TYPE);
-    if (statx(inode->fd, "", how, (mask & ~(unsigned)STATX__RESERVED) | STATX_BASIC_STATS, &stx) <
-        0) {
-        fuse_reply_err(req, errno);
+    unsigned wanted = (mask & ~(unsigned)STATX__RESERVED) | STATX_BASIC_STATS;
+    g_auto(FsPathFd) path = fs_inode_path(inode);
+    if (path.fd < 0 || statx(path.fd, "", how, wanted, &stx) < 0) {
+        fuse_reply_err(req, path.fd < 0 ? -path.fd : errno);
         return;
     }
     stx.stx_ino = fs_backing_shown_ino(inode->backing, stx.stx_ino);
@@ -70,15 +72,20 @@ void fs_op_statx(fuse_req_t req, fuse_ino_t ino, unsigned flags, unsigned mask,
 
 static int change_mode(FsPassthrough *pt, const FsInode *inode, mode_t mode)
 {
-    FsProcName name = fs_resolve_proc_name(inode->fd);
+    g_auto(FsPathFd) path = fs_inode_path(inode);
+    if (path.fd < 0) {
+        return path.fd;
+    }
+    FsProcName name = fs_resolve_proc_name(path.fd);
     return fchmodat(pt->resolver.proc_fd, name.text, mode, 0) < 0 ? -errno : 0;
 }
 
 int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ctx *caller)
 {
     struct stat st;
-    if (fstat(inode->fd, &st) < 0) {
-        return -errno;
+    int error = fs_stat(inode, &st);
+    if (error) {
+        return error;
     }
     if (!S_ISREG(st.st_mode) || !(st.st_mode & (S_ISUID | S_ISGID))) {
         return 0;
@@ -90,7 +97,7 @@ int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ct
     if (!(st.st_mode & drop)) {
         return 0;
     }
-    int error = change_mode(pt, inode, st.st_mode & 07777 & ~drop);
+    error = change_mode(pt, inode, st.st_mode & 07777 & ~drop);
     if (!error && pt->session) {
         /* the answer to a WRITE tells the kernel nothing about the mode */
         fuse_lowlevel_notify_inval_inode(fs_session_fuse(pt->session), fs_inode_id(inode), -1, 0);
@@ -119,8 +126,11 @@ static int change_owner(const SetAttr *set)
 {
     uid_t uid = (set->to_set & FUSE_SET_ATTR_UID) ? set->attr.st_uid : (uid_t)-1;
     gid_t gid = (set->to_set & FUSE_SET_ATTR_GID) ? set->attr.st_gid : (gid_t)-1;
-    return fchownat(set->inode->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno
-                                                                                           : 0;
+    g_auto(FsPathFd) path = fs_inode_path(set->inode);
+    if (path.fd < 0) {
+        return path.fd;
+    }
+    return fchownat(path.fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
 static int change_size(const SetAttr *set)
@@ -158,7 +168,11 @@ static int change_times(const SetAttr *set)
         time_to_set(set->to_set, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW, set->attr.st_atim),
         time_to_set(set->to_set, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW, set->attr.st_mtim),
     };
-    FsProcName name = fs_resolve_proc_name(set->inode->fd);
+    g_auto(FsPathFd) path = fs_inode_path(set->inode);
+    if (path.fd < 0) {
+        return path.fd;
+    }
+    FsProcName name = fs_resolve_proc_name(path.fd);
     return utimensat(set->pt->resolver.proc_fd, name.text, times, 0) < 0 ? -errno : 0;
 }
 
@@ -221,7 +235,7 @@ static void set_attributes_on_helper(FsRequest *request, void *opaque)
 static bool shrinks_huge(const SetAttr *set)
 {
     struct stat st;
-    return (set->to_set & FUSE_SET_ATTR_SIZE) && fstat(set->inode->fd, &st) == 0 &&
+    return (set->to_set & FUSE_SET_ATTR_SIZE) && fs_stat(set->inode, &st) == 0 &&
            st.st_size > set->attr.st_size && (int64_t)st.st_blocks * 512 > FS_HUGE_BYTES;
 }
 
@@ -283,8 +297,11 @@ void fs_op_statfs(fuse_req_t req, fuse_ino_t ino)
     struct statvfs st;
     if (!inode) {
         fuse_reply_err(req, ESTALE);
-    } else if (fstatvfs(inode->fd, &st) < 0) {
-        fuse_reply_err(req, errno);
+        return;
+    }
+    g_auto(FsPathFd) path = fs_inode_path(inode);
+    if (path.fd < 0 || fstatvfs(path.fd, &st) < 0) {
+        fuse_reply_err(req, path.fd < 0 ? -path.fd : errno);
     } else {
         fuse_reply_statfs(req, &st);
     }
@@ -299,7 +316,12 @@ void fs_op_access(fuse_req_t req, fuse_ino_t ino, int mask)
         fuse_reply_err(req, ESTALE);
         return;
     }
-    FsProcName name = fs_resolve_proc_name(inode->fd);
+    g_auto(FsPathFd) path = fs_inode_path(inode);
+    if (path.fd < 0) {
+        fuse_reply_err(req, -path.fd);
+        return;
+    }
+    FsProcName name = fs_resolve_proc_name(path.fd);
     int result = faccessat(pt->resolver.proc_fd, name.text, mask, AT_EACCESS);
     fuse_reply_err(req, result < 0 ? errno : 0);
 }

@@ -16,6 +16,7 @@ typedef struct FsBacking {
     bool local;     /**< close(2) of a descriptor there reports nothing and does not wait */
     bool in_memory; /**< reading never waits for a device */
     _Atomic bool no_nowait_read;  /**< RWF_NOWAIT reads answer EOPNOTSUPP */
+    _Atomic bool no_handles;      /**< name_to_handle_at(2) answers EOPNOTSUPP */
     _Atomic bool no_nowait_write; /**< RWF_NOWAIT writes answer EOPNOTSUPP */
 } FsBacking;
 

@@ -54,7 +54,7 @@ static int direct_fd(FsPassthrough *pt, FsHandle *handle)
     if (fd != FS_HANDLE_DIRECT_UNUSED) {
         return fd;
     }
-    fd = fs_resolve_reopen(&pt->resolver, handle->inode->fd, handle->flags | O_DIRECT);
+    fd = fs_resolve_reopen(&pt->resolver, handle->fd, handle->flags | O_DIRECT);
     if (fd == -EINVAL) {
         fd = FS_HANDLE_DIRECT_NEVER;
     } else if (fd < 0) {

@@ -133,7 +133,7 @@ static bool plus_entry(FsPassthrough *pt, const FsInode *directory, const FsDire
                        struct fuse_entry_param *param)
 {
     *param = plain_entry(directory, entry);
-    if (is_dot_or_dotdot(entry->name) || fs_slots_live(&pt->inodes.slots) >= pt->plus_inodes) {
+    if (is_dot_or_dotdot(entry->name) || fs_inode_descriptors(&pt->inodes) >= pt->plus_inodes) {
         return true;
     }
     struct fuse_entry_param found;
@@ -224,9 +224,14 @@ void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     /* "." of an O_PATH directory: no magic link needed */
     int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-    int fd = openat(inode->fd, ".", flags | (pt->params.noatime ? O_NOATIME : 0));
+    g_auto(FsPathFd) path = fs_inode_path(inode);
+    if (path.fd < 0) {
+        fuse_reply_err(req, -path.fd);
+        return;
+    }
+    int fd = openat(path.fd, ".", flags | (pt->params.noatime ? O_NOATIME : 0));
     if (fd < 0 && errno == EPERM) {
-        fd = openat(inode->fd, ".", flags); /* only the owner may have O_NOATIME */
+        fd = openat(path.fd, ".", flags); /* only the owner may have O_NOATIME */
     }
     if (fd < 0) {
         fuse_reply_err(req, errno == EMFILE ? ENFILE : errno);

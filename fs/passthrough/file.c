@@ -30,7 +30,8 @@ int fs_open_flags(const FsPassthrough *pt, int client_flags)
 /* Open, without waiting if O_NONBLOCK is in @flags; that flag does not stay. */
 static int open_once(FsPassthrough *pt, const FsInode *inode, int flags)
 {
-    int fd = fs_resolve_reopen(&pt->resolver, inode->fd, flags);
+    g_auto(FsPathFd) path = fs_inode_path(inode);
+    int fd = path.fd < 0 ? path.fd : fs_resolve_reopen(&pt->resolver, path.fd, flags);
     if (fd >= 0 && (flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags & (O_NOATIME | O_APPEND)) < 0) {
         int error = -errno;
         close(fd);
@@ -94,7 +95,7 @@ static void choose_caching(FsPassthrough *pt, FsRequest *request, FsHandle *hand
     }
     fs_handle_set_cached(handle);
     fi->keep_cache = pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS ||
-                     (fstat(inode->fd, &st) == 0 && fs_inode_pages_valid(inode, &st));
+                     (fstat(handle->fd, &st) == 0 && fs_inode_pages_valid(inode, &st));
 }
 
 /* Make a handle of @fd, which is consumed, and answer. */
@@ -162,7 +163,7 @@ static void open_on_helper(FsRequest *request, void *opaque)
 static bool truncates_huge(const OpenCall *call)
 {
     struct stat st;
-    return (call->fi.flags & O_TRUNC) && fstat(call->inode->fd, &st) == 0 &&
+    return (call->fi.flags & O_TRUNC) && fs_stat(call->inode, &st) == 0 &&
            (int64_t)st.st_blocks * 512 > FS_HUGE_BYTES;
 }
 
@@ -251,18 +252,19 @@ void fs_op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t
     FsPassthrough *pt = fs_passthrough_of(req);
     OpenCall call = open_call(req, pt, fi);
     g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
-    if (!parent) {
-        fuse_reply_err(req, ESTALE);
+    g_auto(FsPathFd) path = parent ? fs_inode_path(parent) : (FsPathFd){.fd = -ESTALE};
+    if (path.fd < 0) {
+        fuse_reply_err(req, -path.fd);
         return;
     }
     FsIdentity creator = fs_creator(req);
-    mode = fs_creation_mode(req, parent, mode);
+    mode = fs_creation_mode(req, path.fd, mode);
     int flags = fs_open_flags(pt, fi->flags) & ~O_TRUNC;
     for (int i = 0; i < CREATE_RETRIES; i++) {
         FsCredentialsSaved saved;
         int fd = fs_credentials_enter(&pt->credentials, &creator, &saved);
         if (fd == 0) {
-            fd = fs_resolve_create(&pt->resolver, parent->fd, name, flags, mode);
+            fd = fs_resolve_create(&pt->resolver, path.fd, name, flags, mode);
             fs_credentials_leave(&pt->credentials, &saved);
         }
         if (fd >= 0) {
@@ -285,17 +287,18 @@ void fs_op_tmpfile(fuse_req_t req, fuse_ino_t parent_id, mode_t mode, struct fus
     FsPassthrough *pt = fs_passthrough_of(req);
     OpenCall call = open_call(req, pt, fi);
     g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
-    if (!parent) {
-        fuse_reply_err(req, ESTALE);
+    g_auto(FsPathFd) path = parent ? fs_inode_path(parent) : (FsPathFd){.fd = -ESTALE};
+    if (path.fd < 0) {
+        fuse_reply_err(req, -path.fd);
         return;
     }
     FsIdentity creator = fs_creator(req);
-    mode = fs_creation_mode(req, parent, mode);
+    mode = fs_creation_mode(req, path.fd, mode);
     int flags = fs_open_flags(pt, fi->flags) & ~O_TRUNC;
     FsCredentialsSaved saved;
     int fd = fs_credentials_enter(&pt->credentials, &creator, &saved);
     if (fd == 0) {
-        fd = openat(parent->fd, ".", flags | O_TMPFILE | (fi->flags & O_EXCL) | O_CLOEXEC, mode);
+        fd = openat(path.fd, ".", flags | O_TMPFILE | (fi->flags & O_EXCL) | O_CLOEXEC, mode);
         fd = fd < 0 ? (errno == EMFILE ? -ENFILE : -errno) : fd;
         fs_credentials_leave(&pt->credentials, &saved);
     }

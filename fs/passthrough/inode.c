@@ -5,7 +5,10 @@
  * How it works: slots give the node ids; a hash, cut into shards by key, finds
  * the inode of a descriptor that a lookup has just opened. The descriptor of
  * an inode in the table pins it, so (dev, ino) is not reused by the file
- * system while the key is in the table.
+ * system while the key is in the table. Without a descriptor the file may be
+ * removed by others and its number used again, so the handle, which knows the generation, is
+ * compared as well. fd goes from -1 to a descriptor at most once (fs_inode_pin());
+ * who holds a reference may use it from then on.
  *
  * An inode leaves in this order: last reference dropped (from now on nobody
  * can take one), taken out of its chain under the shard's lock, descriptor
@@ -50,6 +53,9 @@ void fs_inodes_init(FsInodeTable *table, FsInodeCloseFn *close, void *opaque)
     fs_slots_init(&table->slots, sizeof(FsInode));
     table->close = close;
     table->opaque = opaque;
+    fs_mounts_init(&table->mounts);
+    atomic_init(&table->descriptors, 0);
+    atomic_init(&table->by_handle, 0);
     for (unsigned i = 0; i < FS_INODE_SHARDS; i++) {
         FsInodeShard *shard = &table->shards[i];
         pthread_mutex_init(&shard->lock, NULL);
@@ -71,7 +77,11 @@ static void close_descriptor(FsInodeTable *table, int fd, mode_t type)
 static void close_leftover(FsSlot *slot, void *opaque)
 {
     FsInode *inode = (FsInode *)slot;
-    close(inode->fd);
+    int fd = atomic_load(&inode->fd);
+    if (fd >= 0) {
+        close(fd);
+    }
+    fs_file_handle_free(&inode->table->mounts, inode->handle);
 }
 
 void fs_inodes_fini(FsInodeTable *table)
@@ -82,6 +92,7 @@ void fs_inodes_fini(FsInodeTable *table)
         g_free(table->shards[i].buckets);
     }
     fs_slots_fini(&table->slots);
+    fs_mounts_fini(&table->mounts);
 }
 
 /* Twice the buckets when chains grow; without memory the chains stay long. */
@@ -108,29 +119,42 @@ static void grow_locked(FsInodeShard *shard)
     g_free(old);
 }
 
-/* The living inode of @key with a reference for the caller, or NULL. */
-static FsInode *find_locked(FsInodeShard *shard, uint64_t hash, const FsInodeKey *key)
+/* Whether the file that was found is @inode. */
+static bool is_found(const FsInode *inode, const FsInodeFound *found)
+{
+    return key_equal(&inode->key, &found->key) &&
+           (atomic_load_explicit(&inode->fd, memory_order_acquire) >= 0 ||
+            (found->handle && fs_file_handle_is(inode->handle, found->handle)));
+}
+
+/* The living inode of @found with a reference for the caller, or NULL. */
+static FsInode *find_locked(FsInodeShard *shard, uint64_t hash, const FsInodeFound *found)
 {
     for (FsInode *inode = *bucket_of(shard, hash); inode; inode = inode->next) {
-        if (key_equal(&inode->key, key) && fs_slot_try_ref(&inode->slot)) {
+        if (is_found(inode, found) && fs_slot_try_ref(&inode->slot)) {
             return inode;
         }
     }
     return NULL;
 }
 
+/* Takes the descriptor of @found, or leaves it if the handle is kept. */
 static FsInode *insert_locked(FsInodeTable *table, FsInodeShard *shard, uint64_t hash,
-                              const FsInodeKey *key, int fd, mode_t type, FsBacking *backing)
+                              const FsInodeFound *found)
 {
     FsInode *inode = (FsInode *)fs_slots_alloc(&table->slots);
     if (!inode) {
         return NULL;
     }
     inode->table = table;
-    inode->fd = fd;
-    inode->type = type & S_IFMT;
-    inode->key = *key;
-    inode->backing = backing;
+    inode->handle = found->by_handle && found->handle
+                        ? fs_file_handle_new(&table->mounts, found->handle, found->fd, found->type)
+                        : NULL;
+    atomic_store_explicit(&inode->fd, inode->handle ? -1 : found->fd, memory_order_relaxed);
+    atomic_fetch_add(inode->handle ? &table->by_handle : &table->descriptors, 1);
+    inode->type = found->type & S_IFMT;
+    inode->key = found->key;
+    inode->backing = found->backing;
     inode->lookups = 0;
     atomic_store_explicit(&inode->cached_handles, 0, memory_order_relaxed);
     atomic_store_explicit(&inode->may_have_pages, false, memory_order_relaxed);
@@ -147,30 +171,70 @@ static FsInode *insert_locked(FsInodeTable *table, FsInodeShard *shard, uint64_t
     return inode;
 }
 
-FsInode *fs_inode_lookup(FsInodeTable *table, const FsInodeKey *key, int fd, mode_t type,
-                         FsBacking *backing)
+FsInode *fs_inode_lookup_found(FsInodeTable *table, const FsInodeFound *found)
 {
-    uint64_t hash = key_hash(key);
+    uint64_t hash = key_hash(&found->key);
     FsInodeShard *shard = shard_of(table, hash);
+    bool taken = false;
 
     pthread_mutex_lock(&shard->lock);
-    FsInode *inode = find_locked(shard, hash, key);
-    int surplus = inode ? fd : -1;
+    FsInode *inode = find_locked(shard, hash, found);
     if (!inode) {
-        inode = insert_locked(table, shard, hash, key, fd, type, backing);
+        inode = insert_locked(table, shard, hash, found);
+        taken = inode && !inode->handle;
     }
     if (inode && inode->lookups++ == 0) {
         fs_inode_ref(inode); /* the kernel's */
     }
     pthread_mutex_unlock(&shard->lock);
 
-    if (!inode) {
-        surplus = fd;
-    }
-    if (surplus >= 0) {
-        close(surplus);
+    if (!taken) {
+        close(found->fd);
     }
     return inode;
+}
+
+FsInode *fs_inode_lookup(FsInodeTable *table, const FsInodeKey *key, int fd, mode_t type,
+                         FsBacking *backing)
+{
+    const FsInodeFound found = {.key = *key, .fd = fd, .type = type, .backing = backing};
+    return fs_inode_lookup_found(table, &found);
+}
+
+void fs_inode_pin(FsInodeTable *table, const FsInodeFound *found)
+{
+    uint64_t hash = key_hash(&found->key);
+    FsInodeShard *shard = shard_of(table, hash);
+    int fd = found->fd;
+
+    pthread_mutex_lock(&shard->lock);
+    FsInode *inode = find_locked(shard, hash, found);
+    pthread_mutex_unlock(&shard->lock);
+    int none = -1;
+    if (inode && atomic_compare_exchange_strong(&inode->fd, &none, fd)) {
+        atomic_fetch_add(&table->descriptors, 1);
+        fd = -1;
+    }
+    fs_inode_put(inode);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+FsPathFd fs_inode_path(const FsInode *inode)
+{
+    int fd = atomic_load_explicit(&inode->fd, memory_order_acquire);
+    if (fd >= 0) {
+        return (FsPathFd){.fd = fd};
+    }
+    return (FsPathFd){.fd = fs_file_handle_open(inode->handle), .opened = true};
+}
+
+void fs_path_fd_clear(FsPathFd *path)
+{
+    if (path->opened && path->fd >= 0) {
+        close(path->fd);
+    }
 }
 
 FsInode *fs_inode_get(FsInodeTable *table, uint64_t id)
@@ -207,8 +271,15 @@ void fs_inode_put(FsInode *inode)
     }
     FsInodeTable *table = inode->table;
     unhash(table, inode);
-    close_descriptor(table, inode->fd, inode->type);
-    inode->fd = -1;
+    int fd = atomic_exchange(&inode->fd, -1);
+    if (fd >= 0) {
+        close_descriptor(table, fd, inode->type);
+        atomic_fetch_sub(&table->descriptors, 1);
+    }
+    if (inode->handle) {
+        fs_file_handle_free(&table->mounts, g_steal_pointer(&inode->handle));
+        atomic_fetch_sub(&table->by_handle, 1);
+    }
     fs_slots_release(&table->slots, &inode->slot);
 }
 

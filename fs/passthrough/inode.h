@@ -2,9 +2,10 @@
 /**
  * The inode table: what the kernel has looked up and not yet forgotten.
  *
- * An inode is one O_PATH descriptor. It lives while somebody holds a
- * reference: the kernel (as long as the lookup count is above zero), an open
- * handle, an operation that is running.
+ * An inode is one O_PATH descriptor, or a file handle from which one is made for
+ * each operation. It lives while somebody holds a reference: the kernel (as
+ * long as the lookup count is above zero), an open handle, an operation that is
+ * running.
  */
 #ifndef SLUICE_FS_PASSTHROUGH_INODE_H
 #define SLUICE_FS_PASSTHROUGH_INODE_H
@@ -13,6 +14,7 @@
 
 #include <glib.h>
 
+#include "fs/passthrough/file-handle.h"
 #include "fs/passthrough/slots.h"
 
 #define FS_INODE_SHARDS  64u
@@ -30,7 +32,8 @@ typedef struct FsInodeKey {
 typedef struct FsInode {
     FsSlot slot;
     FsInodeTable *table;
-    int fd;                          /**< O_PATH */
+    _Atomic int fd;                  /**< O_PATH; -1: handle is to be opened; use fs_inode_path() */
+    FsFileHandle *handle;            /**< owned; NULL if fd was there from the beginning */
     mode_t type;                     /**< S_IFMT bits */
     FsInodeKey key;                  /**< unchanged from publication to release */
     FsBacking *backing;              /**< the file system it is on; not owned */
@@ -58,7 +61,20 @@ struct FsInodeTable {
     FsInodeShard shards[FS_INODE_SHARDS];
     FsInodeCloseFn *close;
     void *opaque;
+    FsMounts mounts;
+    _Atomic uint32_t descriptors; /**< inodes that hold one */
+    _Atomic uint32_t by_handle;   /**< inodes that began without one */
 };
+
+/** What a lookup has found. */
+typedef struct FsInodeFound {
+    FsInodeKey key;
+    int fd; /**< O_PATH, consumed in any case */
+    mode_t type;
+    FsBacking *backing;         /**< stored in a new inode */
+    const FsHandleName *handle; /**< NULL: the file system has none, or nobody needs it */
+    bool by_handle;             /**< a new inode keeps the handle and not the descriptor */
+} FsInodeFound;
 
 /** @close: NULL for close(2). */
 void fs_inodes_init(FsInodeTable *table, FsInodeCloseFn *close, void *opaque);
@@ -76,6 +92,36 @@ void fs_inodes_fini(FsInodeTable *table);
  */
 FsInode *fs_inode_lookup(FsInodeTable *table, const FsInodeKey *key, int fd, mode_t type,
                          FsBacking *backing);
+
+/**
+ * The same where files may be known by handle. An inode without a descriptor is
+ * the one looked for only if its handle is: numbers of files that are gone are used again.
+ */
+FsInode *fs_inode_lookup_found(FsInodeTable *table, const FsInodeFound *found);
+
+/**
+ * The file that was found is about to lose its last name: if its inode is known by handle
+ * only, give it the descriptor, which then keeps the file. Consumes it in any case. Any thread.
+ */
+void fs_inode_pin(FsInodeTable *table, const FsInodeFound *found);
+
+/** A descriptor (O_PATH) for an operation on an inode. */
+typedef struct FsPathFd {
+    int fd;      /**< or negative errno */
+    bool opened; /**< for this operation */
+} FsPathFd;
+
+/** The inode's own descriptor, or one that is opened by its handle. Caller holds a reference. */
+FsPathFd fs_inode_path(const FsInode *inode);
+
+/** Inodes that hold a descriptor. Any thread. */
+static inline uint32_t fs_inode_descriptors(FsInodeTable *table)
+{
+    return atomic_load_explicit(&table->descriptors, memory_order_relaxed);
+}
+
+/** Close what was opened. */
+void fs_path_fd_clear(FsPathFd *path);
 
 /** Take a reference on the inode with this node id, or NULL. Any thread. */
 FsInode *fs_inode_get(FsInodeTable *table, uint64_t id);
@@ -107,5 +153,6 @@ static inline uint64_t fs_inode_id(const FsInode *inode)
 }
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FsInode, fs_inode_put)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FsPathFd, fs_path_fd_clear)
 
 #endif /* SLUICE_FS_PASSTHROUGH_INODE_H */

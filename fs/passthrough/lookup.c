@@ -9,22 +9,71 @@
 /* How often a lookup without a descriptor asks the kernel to give some back. */
 #define RECLAIM_TRIES 3
 
+static FsInodeKey key_of(const struct statx *stx)
+{
+    return (FsInodeKey){
+        .dev = makedev(stx->stx_dev_major, stx->stx_dev_minor),
+        .ino = stx->stx_ino,
+        .mount_id = (stx->stx_mask & STATX_MNT_ID) ? stx->stx_mnt_id : 0,
+    };
+}
+
+/*
+ * See whether the file is to be known by handle, and get the handle if it is, or if it
+ * might be already. 0 or negative errno.
+ */
+static int find_handle(FsPassthrough *pt, FsInodeFound *found, FsHandleName *handle)
+{
+    found->by_handle = fs_inode_descriptors(&pt->inodes) >= pt->kept_inodes;
+    if ((!found->by_handle &&
+         atomic_load_explicit(&pt->inodes.by_handle, memory_order_relaxed) == 0) ||
+        atomic_load_explicit(&found->backing->no_handles, memory_order_relaxed)) {
+        return 0;
+    }
+    int error = fs_file_handle_read(found->fd, handle);
+    if (error == -EOPNOTSUPP) {
+        atomic_store_explicit(&found->backing->no_handles, true, memory_order_relaxed);
+        return 0;
+    }
+    found->handle = handle;
+    return error;
+}
+
+void fs_entry_pin(FsPassthrough *pt, int parent_fd, const char *name)
+{
+    if (parent_fd < 0 || atomic_load_explicit(&pt->inodes.by_handle, memory_order_relaxed) == 0) {
+        return;
+    }
+    struct statx stx;
+    FsHandleName handle;
+    int fd = fs_resolve_child(&pt->resolver, parent_fd, name, &stx);
+    if (fd < 0) {
+        return;
+    }
+    FsInodeFound found = {.key = key_of(&stx), .fd = fd, .handle = &handle};
+    if ((stx.stx_nlink > 1 && !S_ISDIR(stx.stx_mode)) || fs_file_handle_read(fd, &handle) < 0) {
+        close(fd);
+        return;
+    }
+    fs_inode_pin(&pt->inodes, &found);
+}
+
 int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *stx,
                              struct fuse_entry_param *entry, FsInode **inode_out)
 {
     memset(entry, 0, sizeof(*entry));
     fs_stat_from_statx(&entry->attr, stx);
-    FsInodeKey key = {
-        .dev = entry->attr.st_dev,
-        .ino = entry->attr.st_ino,
-        .mount_id = (stx->stx_mask & STATX_MNT_ID) ? stx->stx_mnt_id : 0,
-    };
-    FsBacking *backing = fs_backing_get(&pt->backings, key.dev, fd);
-    if (!backing) {
+    FsInodeKey key = key_of(stx);
+    FsHandleName handle;
+    FsInodeFound found = {.key = key, .fd = fd, .type = entry->attr.st_mode};
+    found.backing = fs_backing_get(&pt->backings, key.dev, fd);
+    int error = found.backing ? find_handle(pt, &found, &handle) : -ENOMEM;
+    if (error) {
         close(fd);
-        return -ENOMEM;
+        return error;
     }
-    g_autoptr(FsInode) inode = fs_inode_lookup(&pt->inodes, &key, fd, entry->attr.st_mode, backing);
+    FsBacking *backing = found.backing;
+    g_autoptr(FsInode) inode = fs_inode_lookup_found(&pt->inodes, &found);
     if (!inode) {
         return -ENOMEM;
     }
@@ -44,7 +93,8 @@ int fs_entry_lookup(FsPassthrough *pt, const FsInode *parent, const char *name,
                     struct fuse_entry_param *entry, FsInode **inode)
 {
     struct statx stx;
-    int fd = fs_resolve_child(&pt->resolver, parent->fd, name, &stx);
+    g_auto(FsPathFd) path = fs_inode_path(parent);
+    int fd = path.fd < 0 ? path.fd : fs_resolve_child(&pt->resolver, path.fd, name, &stx);
     return fd < 0 ? fd : fs_entry_from_descriptor(pt, fd, &stx, entry, inode);
 }
 

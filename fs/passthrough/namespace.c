@@ -22,8 +22,9 @@ void fs_op_readlink(fuse_req_t req, fuse_ino_t ino)
     ssize_t length = -1;
     int error = inode ? 0 : ESTALE;
     if (!error) {
-        length = readlinkat(inode->fd, "", target, sizeof(target) - 1);
-        error = length < 0 ? errno : 0;
+        g_auto(FsPathFd) path = fs_inode_path(inode);
+        length = path.fd < 0 ? -1 : readlinkat(path.fd, "", target, sizeof(target) - 1);
+        error = path.fd < 0 ? -path.fd : length < 0 ? errno : 0;
     }
     if (error) {
         fuse_reply_err(req, error);
@@ -41,14 +42,14 @@ FsIdentity fs_creator(fuse_req_t req)
     return identity;
 }
 
-mode_t fs_creation_mode(fuse_req_t req, const FsInode *parent, mode_t mode)
+mode_t fs_creation_mode(fuse_req_t req, int parent_fd, mode_t mode)
 {
     mode_t mask = fuse_req_ctx(req)->umask & 0777;
     mode &= 07777;
     if (!(mode & mask)) {
         return mode;
     }
-    FsProcPath path = fs_resolve_proc_path(parent->fd);
+    FsProcPath path = fs_resolve_proc_path(parent_fd);
     bool default_acl = getxattr(path.text, "system.posix_acl_default", NULL, 0) > 0;
     return default_acl ? mode : mode & ~mask;
 }
@@ -73,6 +74,26 @@ static int make_node(int parent, const char *name, const NewNode *node)
     return result < 0 ? -errno : 0;
 }
 
+static int make_as_caller(fuse_req_t req, const FsInode *parent, const char *name,
+                          const NewNode *node)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    g_auto(FsPathFd) path = fs_inode_path(parent);
+    if (path.fd < 0) {
+        return path.fd;
+    }
+    FsIdentity creator = fs_creator(req);
+    NewNode masked = *node;
+    masked.mode = (node->mode & S_IFMT) | fs_creation_mode(req, path.fd, node->mode);
+    FsCredentialsSaved saved;
+    int error = fs_credentials_enter(&pt->credentials, &creator, &saved);
+    if (!error) {
+        error = make_node(path.fd, name, &masked);
+        fs_credentials_leave(&pt->credentials, &saved);
+    }
+    return error;
+}
+
 static void make_and_reply(fuse_req_t req, fuse_ino_t parent_id, const char *name,
                            const NewNode *node)
 {
@@ -80,15 +101,7 @@ static void make_and_reply(fuse_req_t req, fuse_ino_t parent_id, const char *nam
     g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
     int error = parent ? fs_resolve_check_name(name) : -ESTALE;
     if (!error) {
-        FsIdentity creator = fs_creator(req);
-        NewNode masked = *node;
-        masked.mode = (node->mode & S_IFMT) | fs_creation_mode(req, parent, node->mode);
-        FsCredentialsSaved saved;
-        error = fs_credentials_enter(&pt->credentials, &creator, &saved);
-        if (!error) {
-            error = make_node(parent->fd, name, &masked);
-            fs_credentials_leave(&pt->credentials, &saved);
-        }
+        error = make_as_caller(req, parent, name, node);
     }
     struct fuse_entry_param entry;
     if (!error) {
@@ -123,6 +136,20 @@ void fs_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const 
     make_and_reply(req, parent, name, &node);
 }
 
+static int make_link(FsPassthrough *pt, const FsInode *inode, const FsInode *parent,
+                     const char *new_name)
+{
+    g_auto(FsPathFd) from = fs_inode_path(inode);
+    g_auto(FsPathFd) to = fs_inode_path(parent);
+    if (from.fd < 0 || to.fd < 0) {
+        return from.fd < 0 ? from.fd : to.fd;
+    }
+    /* AT_SYMLINK_FOLLOW follows the magic link to the inode, even if that is a symlink */
+    FsProcName name = fs_resolve_proc_name(from.fd);
+    int result = linkat(pt->resolver.proc_fd, name.text, to.fd, new_name, AT_SYMLINK_FOLLOW);
+    return result < 0 ? -errno : 0;
+}
+
 void fs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name)
 {
     FsPassthrough *pt = fs_passthrough_of(req);
@@ -130,11 +157,7 @@ void fs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const cha
     g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, new_parent);
     int error = inode && parent ? fs_resolve_check_name(new_name) : -ESTALE;
     if (!error) {
-        /* AT_SYMLINK_FOLLOW follows the magic link to the inode, even if that is a symlink */
-        FsProcName name = fs_resolve_proc_name(inode->fd);
-        if (linkat(pt->resolver.proc_fd, name.text, parent->fd, new_name, AT_SYMLINK_FOLLOW) < 0) {
-            error = -errno;
-        }
+        error = make_link(pt, inode, parent, new_name);
     }
     struct fuse_entry_param entry;
     if (!error) {
@@ -152,8 +175,10 @@ static void remove_and_reply(fuse_req_t req, fuse_ino_t parent_id, const char *n
     FsPassthrough *pt = fs_passthrough_of(req);
     g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
     int error = parent ? fs_resolve_check_name(name) : -ESTALE;
-    if (!error && unlinkat(parent->fd, name, flags) < 0) {
-        error = -errno;
+    if (!error) {
+        g_auto(FsPathFd) path = fs_inode_path(parent);
+        fs_entry_pin(pt, path.fd, name);
+        error = path.fd < 0 ? path.fd : unlinkat(path.fd, name, flags) < 0 ? -errno : 0;
     }
     fuse_reply_err(req, -error);
 }
@@ -168,6 +193,20 @@ void fs_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     remove_and_reply(req, parent, name, AT_REMOVEDIR);
 }
 
+static int rename_entry(FsPassthrough *pt, const FsInode *from, const char *name, const FsInode *to,
+                        const char *new_name, unsigned flags)
+{
+    g_auto(FsPathFd) from_path = fs_inode_path(from);
+    g_auto(FsPathFd) to_path = fs_inode_path(to);
+    if (from_path.fd < 0 || to_path.fd < 0) {
+        return from_path.fd < 0 ? from_path.fd : to_path.fd;
+    }
+    if (!(flags & (RENAME_NOREPLACE | RENAME_EXCHANGE))) {
+        fs_entry_pin(pt, to_path.fd, new_name);
+    }
+    return renameat2(from_path.fd, name, to_path.fd, new_name, flags) < 0 ? -errno : 0;
+}
+
 void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                   const char *new_name, unsigned flags)
 {
@@ -178,8 +217,8 @@ void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_
     if (!error) {
         error = fs_resolve_check_name(new_name);
     }
-    if (!error && renameat2(from->fd, name, to->fd, new_name, flags) < 0) {
-        error = -errno;
+    if (!error) {
+        error = rename_entry(pt, from, name, to, new_name, flags);
     }
     fuse_reply_err(req, -error);
 }

@@ -34,11 +34,13 @@ struct FsPassthrough {
     FsHandleTable handles;
     FsLockTable locks;
     FsReclaim reclaim;
-    AioPoolWork reclaim_work; /**< while reclaim.running */
-    FsInode *root;            /**< referenced */
-    unsigned plus_inodes;     /**< READDIRPLUS hands out no more inodes than this */
-    FsSession *session;       /**< NULL until attached */
-    _Atomic bool writeback;   /**< the kernel agreed to collect writes */
+    AioPoolWork reclaim_work;  /**< while reclaim.running */
+    FsInode *root;             /**< referenced */
+    FsFileHandle *root_handle; /**< NULL: inodes are never known by handle */
+    unsigned plus_inodes;      /**< READDIRPLUS hands out no more descriptors than this */
+    unsigned kept_inodes;      /**< from so many descriptors on, inodes are known by handle */
+    FsSession *session;        /**< NULL until attached */
+    _Atomic bool writeback;    /**< the kernel agreed to collect writes */
     FsPassthroughCounters counters[FS_COUNTER_SHARDS];
 };
 
@@ -68,6 +70,12 @@ int fs_entry_lookup(FsPassthrough *pt, const FsInode *parent, const char *name,
 int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *stx,
                              struct fuse_entry_param *entry, FsInode **inode);
 
+/**
+ * @name is about to be removed: keep its file, should its inode be known by handle
+ * only and lose its last name by that. Any thread.
+ */
+void fs_entry_pin(FsPassthrough *pt, int parent_fd, const char *name);
+
 /** Answer with @entry; undo its lookup if the kernel does not take it. */
 void fs_entry_reply(fuse_req_t req, FsPassthrough *pt, const struct fuse_entry_param *entry);
 
@@ -90,10 +98,10 @@ int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ct
 FsIdentity fs_creator(fuse_req_t req);
 
 /**
- * The mode to create something with in @parent for a client that asks for
- * @mode: without the bits of its umask, unless a default ACL takes its place.
+ * The mode to create something with in a directory (O_PATH) for a client that asks
+ * for @mode: without the bits of its umask, unless a default ACL takes its place.
  */
-mode_t fs_creation_mode(fuse_req_t req, const FsInode *parent, mode_t mode);
+mode_t fs_creation_mode(fuse_req_t req, int parent_fd, mode_t mode);
 
 /* --- file.c --- */
 

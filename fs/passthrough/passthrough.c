@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -102,6 +103,33 @@ static int open_root(const FsPassthroughParams *params, GError **error)
     return fd;
 }
 
+/* Decide when inodes are known by handle. */
+static bool settle_handles(FsPassthrough *pt, int root, GError **error)
+{
+    FsPassthroughHandles wanted = pt->params.inode_handles;
+    pt->kept_inodes = UINT_MAX;
+    if (wanted == FS_PASSTHROUGH_HANDLES_NEVER) {
+        return true;
+    }
+    FsHandleName name;
+    int result = fs_file_handle_probe(root, &name);
+    if (result == 0) {
+        /* the root is known by its descriptor; this makes its mount known */
+        pt->root_handle = fs_file_handle_new(&pt->inodes.mounts, &name, root, S_IFDIR);
+        result = pt->root_handle ? 0 : -ENFILE;
+    }
+    if (result == 0) {
+        /* the root keeps its descriptor in any case */
+        pt->kept_inodes = wanted == FS_PASSTHROUGH_HANDLES_ALWAYS ? 1 : pt->reclaim.limit / 2;
+        pt->plus_inodes += pt->reclaim.limit / 8; /* for those without handles further below */
+    } else if (wanted == FS_PASSTHROUGH_HANDLES_ALWAYS) {
+        g_set_error(error, AIO_ERROR, -result, "cannot use file handles of the source: %s%s",
+                    g_strerror(-result), result == -EPERM ? " (it takes CAP_DAC_READ_SEARCH)" : "");
+        return false;
+    }
+    return true;
+}
+
 static bool make_root(FsPassthrough *pt, int fd, GError **error)
 {
     struct statx stx;
@@ -151,6 +179,11 @@ FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **er
     fs_inodes_init(&pt->inodes, fs_close_inode_fd, pt);
     fs_handles_init(&pt->handles);
     fs_locks_init(&pt->locks);
+    if (!settle_handles(pt, root, error)) {
+        close(root);
+        fs_passthrough_free(pt);
+        return NULL;
+    }
     if (!make_root(pt, root, error)) {
         fs_passthrough_free(pt);
         return NULL;
@@ -166,6 +199,7 @@ void fs_passthrough_free(FsPassthrough *pt)
     pt->session = NULL; /* its helpers are gone */
     fs_locks_fini(&pt->locks);
     fs_handles_fini(&pt->handles);
+    fs_file_handle_free(&pt->inodes.mounts, pt->root_handle);
     fs_inodes_fini(&pt->inodes);
     fs_backings_fini(&pt->backings);
     fs_resolver_fini(&pt->resolver);
@@ -187,6 +221,7 @@ void fs_passthrough_get_stats(FsPassthrough *pt, FsPassthroughStats *stats)
 {
     *stats = (FsPassthroughStats){
         .inodes = fs_slots_live(&pt->inodes.slots),
+        .descriptors = fs_inode_descriptors(&pt->inodes),
         .handles = fs_slots_live(&pt->handles.slots),
         .reclaim_asked = atomic_load_explicit(&pt->reclaim.asked, memory_order_relaxed),
     };

@@ -47,6 +47,13 @@ typedef enum FsPassthroughXdev {
     FS_PASSTHROUGH_XDEV_DENY,  /**< EXDEV when they are entered */
 } FsPassthroughXdev;
 
+/** What the daemon holds of each inode that the kernel knows. */
+typedef enum FsPassthroughHandles {
+    FS_PASSTHROUGH_HANDLES_AUTO,   /**< descriptors while there are many left, then file handles */
+    FS_PASSTHROUGH_HANDLES_NEVER,  /**< a descriptor */
+    FS_PASSTHROUGH_HANDLES_ALWAYS, /**< a file handle; refused where the source has none */
+} FsPassthroughHandles;
+
 typedef struct FsPassthroughParams {
     const char *source;       /**< the directory; NULL: root_fd */
     int root_fd;              /**< an open directory, duplicated; used if source is NULL */
@@ -55,9 +62,10 @@ typedef struct FsPassthroughParams {
     double entry_timeout;     /**< seconds; negative (default): as cache says */
     FsPassthroughLocks locks; /**< default: local */
     FsPassthroughXdev xdev;   /**< default: allow */
-    bool writeback;           /**< the kernel collects writes; default: no */
-    bool noatime;             /**< reading leaves the source's access times alone; default: no */
-    bool xattr;               /**< extended attributes are offered; default: yes */
+    FsPassthroughHandles inode_handles; /**< default: auto */
+    bool writeback;                     /**< the kernel collects writes; default: no */
+    bool noatime; /**< reading leaves the source's access times alone; default: no */
+    bool xattr;   /**< extended attributes are offered; default: yes */
     /**
      * The mount has default_permissions: the kernel has already checked the
      * caller, supplementary groups included. Default: yes. Without it, what
@@ -93,7 +101,8 @@ const FsFilesystem *fs_passthrough_filesystem(void);
 void fs_passthrough_attach_session(FsPassthrough *pt, FsSession *session);
 
 typedef struct FsPassthroughStats {
-    uint64_t inodes;        /**< the kernel knows of, each an open descriptor */
+    uint64_t inodes;        /**< the kernel knows of */
+    uint64_t descriptors;   /**< held open by them */
     uint64_t handles;       /**< open files and directories */
     uint64_t reads_inline;  /**< answered from memory without waiting */
     uint64_t reads_ring;    /**< read on the worker's ring */

@@ -63,7 +63,8 @@ static uint64_t next_candidate(FsPassthrough *pt, uint32_t *left)
             continue;
         }
         uint64_t id = fs_slot_id(slot);
-        bool unused = fs_slot_references(slot) == 2; /* the kernel's and ours */
+        bool unused = fs_slot_references(slot) == 2 && /* the kernel's and ours */
+                      atomic_load(&((FsInode *)slot)->fd) >= 0;
         fs_inode_put((FsInode *)slot);
         if (unused && id != FS_INODE_ROOT_ID) {
             return id;
@@ -98,7 +99,7 @@ static void reclaim_on_helper(AioPoolWork *work)
 void fs_reclaim_check(FsPassthrough *pt)
 {
     FsReclaim *reclaim = &pt->reclaim;
-    if (fs_slots_live(&pt->inodes.slots) < reclaim->begin || !pt->session ||
+    if (fs_inode_descriptors(&pt->inodes) < reclaim->begin || !pt->session ||
         atomic_load_explicit(&reclaim->unsupported, memory_order_relaxed) ||
         atomic_exchange(&reclaim->running, true)) {
         return;
@@ -112,10 +113,10 @@ bool fs_reclaim_now(FsPassthrough *pt)
     if (!pt->session || atomic_load(&pt->reclaim.unsupported)) {
         return false;
     }
-    uint32_t before = fs_slots_live(&pt->inodes.slots);
+    uint32_t before = fs_inode_descriptors(&pt->inodes);
     ask_for(pt, pt->reclaim.limit / 4);
     for (unsigned i = 0; i < WAIT_STEPS_MOST; i++) {
-        if (fs_slots_live(&pt->inodes.slots) + BATCH / 4 < before) {
+        if (fs_inode_descriptors(&pt->inodes) + BATCH / 4 < before) {
             return true;
         }
         g_usleep(WAIT_STEP_US);

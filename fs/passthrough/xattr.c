@@ -45,14 +45,15 @@ void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char
     if (!inode) {
         return;
     }
+    g_auto(FsPathFd) at = fs_inode_path(inode);
     FsCredentialsSaved saved = {0};
-    int error = 0;
-    if (fs_request_acl_kills_sgid(fs_request_current()) &&
+    int error = MIN(at.fd, 0);
+    if (!error && fs_request_acl_kills_sgid(fs_request_current()) &&
         strcmp(name, "system.posix_acl_access") == 0) {
         error = enter_outside_group(req, pt, &saved);
     }
     if (!error) {
-        FsProcPath path = fs_resolve_proc_path(inode->fd);
+        FsProcPath path = fs_resolve_proc_path(at.fd);
         error = setxattr(path.text, name, value, size, flags) < 0 ? -errno : 0;
         fs_credentials_leave(&pt->credentials, &saved);
     }
@@ -62,10 +63,12 @@ void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char
 void fs_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
     g_autoptr(FsInode) inode = xattr_inode(req, ino);
-    if (inode) {
-        FsProcPath path = fs_resolve_proc_path(inode->fd);
-        fuse_reply_err(req, removexattr(path.text, name) < 0 ? errno : 0);
+    if (!inode) {
+        return;
     }
+    g_auto(FsPathFd) at = fs_inode_path(inode);
+    FsProcPath path = fs_resolve_proc_path(at.fd);
+    fuse_reply_err(req, at.fd < 0 ? -at.fd : removexattr(path.text, name) < 0 ? errno : 0);
 }
 
 /* A value (@name) or the list of names (NULL): its length for @size 0, else itself. */
@@ -83,7 +86,12 @@ static void get_and_reply(fuse_req_t req, fuse_ino_t ino, const char *name, size
         fuse_reply_err(req, ENOMEM);
         return;
     }
-    FsProcPath path = fs_resolve_proc_path(inode->fd);
+    g_auto(FsPathFd) at = fs_inode_path(inode);
+    if (at.fd < 0) {
+        fuse_reply_err(req, -at.fd);
+        return;
+    }
+    FsProcPath path = fs_resolve_proc_path(at.fd);
     ssize_t length =
         name ? getxattr(path.text, name, buffer, size) : listxattr(path.text, buffer, size);
     if (length < 0) {

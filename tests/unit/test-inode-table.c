@@ -94,6 +94,58 @@ static FsInode *look_up(FsInodeTable *table, ino_t ino, uint64_t mount_id)
     return inode;
 }
 
+/* Invented handles: as of one file number in two generations. */
+static void test_inode_by_handle(void)
+{
+    FsInodeTable *table = g_new0(FsInodeTable, 1);
+    fs_inodes_init(table, NULL, NULL);
+    fs_inode_put(look_up(table, 2, 1));
+    const FsHandleName first = {.mount_id = 3, .length = 8, .type = 1, .name = "0000001"};
+    const FsHandleName second = {.mount_id = 3, .length = 8, .type = 1, .name = "0000002"};
+    FsInodeFound found = {
+        .key = {.dev = 7, .ino = 10, .mount_id = 1}, .type = S_IFDIR, .by_handle = true};
+
+    found.fd = open_descriptor();
+    found.handle = &first;
+    FsInode *old = fs_inode_lookup_found(table, &found);
+    g_assert_cmpint(old->fd, ==, -1);
+    found.fd = open_descriptor();
+    found.by_handle = false; /* what is known already stays as it is */
+    FsInode *same = fs_inode_lookup_found(table, &found);
+    g_assert_true(same == old);
+    g_assert_cmpuint(fs_inode_descriptors(table), ==, 1);
+
+    found.fd = open_descriptor();
+    found.handle = &second;
+    FsInode *new = fs_inode_lookup_found(table, &found);
+    g_assert_true(new != old);
+    g_assert_cmpint(new->fd, >=, 0);
+    g_assert_cmpuint(fs_inode_descriptors(table), ==, 2);
+
+    g_assert_true(fs_inode_forget(table, fs_inode_id(new), 1));
+    fs_inode_put(new);
+
+    /* only the one that is meant gets the descriptor, and keeps it */
+    for (unsigned i = 0; i < 3; i++) {
+        found.handle = i == 0 ? &second : &first;
+        found.fd = open_descriptor();
+        fs_inode_pin(table, &found);
+        g_assert_cmpuint(fs_inode_descriptors(table), ==, i == 0 ? 1 : 2);
+    }
+    g_assert_cmpint(old->fd, >=, 0);
+    g_assert_cmpint(fs_inode_path(old).fd, ==, old->fd);
+    g_assert_cmpuint(fs_inode_lookups(old), ==, 2);
+
+    g_assert_true(fs_inode_forget(table, fs_inode_id(old), 2));
+    fs_inode_put(same);
+    fs_inode_put(old);
+    g_assert_cmpuint(fs_inode_descriptors(table), ==, 1);
+    g_assert_cmpuint(table->by_handle, ==, 0);
+    g_assert_null(table->mounts.first);
+    fs_inodes_fini(table);
+    g_free(table);
+}
+
 static void test_inode_counts(void)
 {
     FsInodeTable *table = g_new0(FsInodeTable, 1);
@@ -376,6 +428,7 @@ int main(int argc, char **argv)
     g_test_add_func("/slots/numbers", test_slot_numbers);
     g_test_add_func("/slots/chunks", test_slot_chunks);
     g_test_add_func("/inode/counts", test_inode_counts);
+    g_test_add_func("/inode/by-handle", test_inode_by_handle);
     g_test_add_func("/inode/bogus-forget", test_inode_bogus_forget);
     g_test_add_func("/inode/many", test_inode_many);
     g_test_add_func("/inode/lookup-against-forget", test_inode_stress);

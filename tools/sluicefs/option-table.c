@@ -19,6 +19,7 @@ static const char *const lock_choices[] = {"local", "remote", NULL};
 static const char *const disk_cache_choices[] = {"none", "writeback", NULL};
 static const char *const format_choices[] = {"auto", "raw", "qcow2", NULL};
 static const char *const backing_choices[] = {"beside", "any", NULL};
+static const char *const handle_choices[] = {"auto", "never", "always", NULL};
 static const char *const xdev_choices[] = {"allow", "deny", NULL};
 
 #define FIELD(member) .offset = offsetof(Options, member)
@@ -123,6 +124,11 @@ const OptionSpec option_table[] = {
     {"xdev", 0, OPTION_CHOICE, OPTION_GROUP_DIRECTORY, FIELD(xdev), .argument = "allow|deny",
      .choices = xdev_choices, .initial = "allow",
      .help = "Whether other mounts found below the source are shown or refused."},
+    {"inode-handles", 0, OPTION_CHOICE, OPTION_GROUP_DIRECTORY, FIELD(inode_handles),
+     .argument = "auto|never|always", .choices = handle_choices, .initial = "auto",
+     .help = "What is held of each file that the kernel knows: a descriptor (never), a file handle "
+             "of the source (always), or descriptors up to half of the limit of open files and "
+             "then handles, where the source has them."},
     {"xattr", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(xattr), .initial = "yes",
      .help = "Offer extended attributes, and access control lists with them."},
 

@@ -39,9 +39,10 @@ typedef struct Options {
     GPtrArray *mount_extra;               /* of char *: words for mount(2) as they are */
 
     /* directory */
-    int cache; /* CacheChoice */
-    int locks; /* LocksChoice */
-    int xdev;  /* XdevChoice */
+    int cache;         /* CacheChoice */
+    int locks;         /* LocksChoice */
+    int xdev;          /* XdevChoice */
+    int inode_handles; /* HandlesChoice */
     double entry_timeout, attr_timeout;
     bool writeback, xattr;
 

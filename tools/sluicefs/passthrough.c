@@ -17,6 +17,11 @@ static void *passthrough_open(const Options *options, const char *source, GError
         [CACHE_AUTO] = FS_PASSTHROUGH_CACHE_AUTO,
         [CACHE_ALWAYS] = FS_PASSTHROUGH_CACHE_ALWAYS,
     };
+    static const FsPassthroughHandles handles[] = {
+        [HANDLES_AUTO] = FS_PASSTHROUGH_HANDLES_AUTO,
+        [HANDLES_NEVER] = FS_PASSTHROUGH_HANDLES_NEVER,
+        [HANDLES_ALWAYS] = FS_PASSTHROUGH_HANDLES_ALWAYS,
+    };
     FsPassthroughParams params;
 
     fs_passthrough_params_init(&params);
@@ -27,6 +32,7 @@ static void *passthrough_open(const Options *options, const char *source, GError
     params.locks =
         options->locks == LOCKS_REMOTE ? FS_PASSTHROUGH_LOCKS_REMOTE : FS_PASSTHROUGH_LOCKS_LOCAL;
     params.xdev = options->xdev == XDEV_DENY ? FS_PASSTHROUGH_XDEV_DENY : FS_PASSTHROUGH_XDEV_ALLOW;
+    params.inode_handles = handles[options->inode_handles];
     params.writeback = options->writeback;
     params.xattr = options->xattr;
     params.noatime = (options->mount_set & MS_NOATIME) != 0;
@@ -45,6 +51,7 @@ static void passthrough_append_stats(void *userdata, GString *out)
 
     fs_passthrough_get_stats(userdata, &stats);
     statistics_append(out, "inodes", stats.inodes);
+    statistics_append(out, "descriptors", stats.descriptors);
     statistics_append(out, "handles", stats.handles);
     statistics_append(out, "reads_inline", stats.reads_inline);
     statistics_append(out, "reads_ring", stats.reads_ring);

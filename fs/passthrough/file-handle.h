@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * File handles of the source (name_to_handle_at(2)): to know a file without
+ * holding a descriptor of it.
+ */
+#ifndef SLUICE_FS_PASSTHROUGH_FILE_HANDLE_H
+#define SLUICE_FS_PASSTHROUGH_FILE_HANDLE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+typedef struct FsMount FsMount;
+
+/** Mounts on which files are known by handle; each has one open directory. */
+typedef struct FsMounts {
+    pthread_mutex_t lock;
+    FsMount *first;
+} FsMounts;
+
+/** A handle as the system call gives it. */
+typedef struct FsHandleName {
+    int mount_id;
+    unsigned length; /**< bytes of name */
+    int type;
+    unsigned char name[128];
+} FsHandleName;
+
+/** A handle that is kept, with a reference on its mount. */
+typedef struct FsFileHandle FsFileHandle;
+
+void fs_mounts_init(FsMounts *mounts);
+
+/** All handles must have been freed. */
+void fs_mounts_fini(FsMounts *mounts);
+
+/**
+ * Whether files of the file system behind @dir (a directory, O_PATH) can be
+ * opened by handle: 0 with that of @dir in *@name, -EOPNOTSUPP (it has none), -EPERM
+ * (no CAP_DAC_READ_SEARCH).
+ */
+int fs_file_handle_probe(int dir, FsHandleName *name);
+
+/** The handle of the file behind @fd (O_PATH). 0 or negative errno. Any thread. */
+int fs_file_handle_read(int fd, FsHandleName *name);
+
+/**
+ * Keep @name, of the file behind @fd (O_PATH). A mount becomes known by the first
+ * directory on it. NULL: its mount is not known and this is no directory, or
+ * something is short; the descriptor has to be kept. Any thread.
+ */
+FsFileHandle *fs_file_handle_new(FsMounts *mounts, const FsHandleName *name, int fd, mode_t type);
+
+/** NULL is allowed. Any thread. */
+void fs_file_handle_free(FsMounts *mounts, FsFileHandle *handle);
+
+/** Whether both name the same file, of the same generation. */
+bool fs_file_handle_is(const FsFileHandle *handle, const FsHandleName *name);
+
+/** An O_PATH descriptor, or negative errno (-ESTALE: the file is gone). Any thread. */
+int fs_file_handle_open(const FsFileHandle *handle);
+
+#endif /* SLUICE_FS_PASSTHROUGH_FILE_HANDLE_H */
