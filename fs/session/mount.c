@@ -114,6 +114,17 @@ dev_t fs_mount_device_of_fd(int fd)
     return 0;
 }
 
+int fs_mount_set_nosymfollow(const char *mountpoint)
+{
+    /* Only this flag: the others of the mount need not be known. Linux 5.12. */
+    struct mount_attr attributes = {.attr_set = MOUNT_ATTR_NOSYMFOLLOW};
+
+    return mount_setattr(AT_FDCWD, mountpoint, AT_SYMLINK_NOFOLLOW, &attributes,
+                         sizeof(attributes)) < 0
+               ? -errno
+               : 0;
+}
+
 int fs_mount_detach(const char *mountpoint, dev_t device)
 {
     if (fs_mount_device(NULL, mountpoint) != device) {

@@ -26,6 +26,9 @@ char *fs_mount_find(const char *mountinfo, dev_t device);
 /** st_dev behind an open /dev/fuse descriptor; 0 where the kernel does not tell. */
 dev_t fs_mount_device_of_fd(int fd);
 
+/** Let no symbolic link be followed in the mount on @mountpoint. 0 or negative errno. */
+int fs_mount_set_nosymfollow(const char *mountpoint);
+
 /**
  * Detach @device from @mountpoint if it is the topmost mount there: lazily, so
  * open files keep it alive. As root by umount2(2), else through fusermount3.

@@ -32,6 +32,7 @@ struct FsSession {
     const FsFilesystem *filesystem;
     struct fuse_session *fuse;
     char *mountpoint; /* canonical; NULL for /dev/fd/N */
+    bool nosymfollow;
     unsigned max_write;
     _Atomic(uint64_t) device; /* st_dev of the mount */
     FsWorker *workers;        /* constant while they run */

@@ -30,6 +30,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -113,6 +114,27 @@ static char *mount_options(const FsSessionParams *params)
     return options;
 }
 
+/*
+ * Take out of @args what libfuse (3.14) neither does nor leaves to the kernel. False: it found
+ * no words in them.
+ */
+static bool take_own_options(FsSession *session, struct fuse_args *args)
+{
+    struct OwnOptions {
+        int nosymfollow;
+    } own = {0};
+    static const struct fuse_opt table[] = {
+        {"nosymfollow", offsetof(struct OwnOptions, nosymfollow), 1},
+        FUSE_OPT_END,
+    };
+
+    if (fuse_opt_parse(args, &own, table, NULL) < 0) {
+        return false;
+    }
+    session->nosymfollow = own.nosymfollow != 0;
+    return true;
+}
+
 static struct fuse_session *make_fuse_session(FsSession *session, GError **error)
 {
     struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
@@ -128,7 +150,9 @@ static struct fuse_session *make_fuse_session(FsSession *session, GError **error
 
     fs_log_capture_begin();
     struct fuse_session *fuse =
-        fuse_session_new(&args, &ops, sizeof(ops), session->params.userdata);
+        take_own_options(session, &args)
+            ? fuse_session_new(&args, &ops, sizeof(ops), session->params.userdata)
+            : NULL;
     g_autofree char *said = fs_log_capture_end();
     if (fuse == NULL) {
         g_set_error(error, AIO_ERROR, EINVAL, "libfuse refuses the mount options '%s': %s",
@@ -221,6 +245,14 @@ bool fs_session_mount(FsSession *session, GError **error)
     }
     session->phase = FS_SESSION_MOUNTED;
     identify_mount(session);
+    result = session->nosymfollow && !is_passed_descriptor(given)
+                 ? fs_mount_set_nosymfollow(session->mountpoint)
+                 : 0;
+    if (result < 0) {
+        g_set_error(error, AIO_ERROR, -result, "cannot mount on '%s' with nosymfollow: %s%s", given,
+                    g_strerror(-result), result == -EPERM ? " (only root can)" : "");
+        return false;
+    }
     result = fs_reply_install(session->fuse);
     if (result < 0) {
         g_set_error(error, AIO_ERROR, -result, "libfuse refuses custom I/O: %s",

@@ -22,6 +22,13 @@ expect_fail 'Read-only' touch "$MNT/new"
 touch "$MNT/new"
 "$SLUICEFS" "$SRC" "$MNT" -o remount,noexec
 findmnt -n -o OPTIONS "$MNT" | grep -q 'rw,nosuid,nodev,noexec' || fail "remount lost words"
+"$SLUICEFS" "$SRC" "$MNT" -o remount,nosymfollow,noatime
+"$SLUICEFS" "$SRC" "$MNT" -o remount,atime
+findmnt -n -o OPTIONS "$MNT" | grep -q 'rw,nosuid,nodev,noexec,relatime,nosymfollow' ||
+    fail "remount: $(findmnt -n -o OPTIONS "$MNT")"
+said=$("$SLUICEFS" "$SRC" "$MNT" 2>&1 >/dev/null)
+assert_eq "$said" "sluicefs: '$MNT' is already a mount of sluicefs, which is covered now"
+"$SLUICEFS" umount "$MNT" --timeout=10
 "$SLUICEFS" umount "$MNT" --timeout=10
 
 "$SLUICEFS" "source:$SRC" "$MNT" -o subtype=
@@ -44,4 +51,5 @@ assert_eq "$(cat "$MNT/file")" served
 
 expect_fail "did you mean 'umount'" "$SLUICEFS" umuont "$MNT"
 expect_fail "did you mean 'threads'" "$SLUICEFS" "$SRC" "$MNT" -o thread=2
+expect_fail "unknown command 'none', and no such file or directory" "$SLUICEFS" none "$MNT"
 expect_fail 'not a mount point' "$SLUICEFS" "$SRC" "$MNT" -o remount,ro

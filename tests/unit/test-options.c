@@ -123,6 +123,18 @@ static void test_implied(void)
     g_assert_cmpint(weighted->poll, ==, POLL_WEIGHTED);
 }
 
+/* What mount(8) passes is one list, which implies the same. */
+static void test_implied_by_list(void)
+{
+    g_autoptr(Options) options = options_new();
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(options_parse_list(options, SERVE, "threads=2,single_thread,poll-max-us=50",
+                                     false, &error));
+    g_assert_cmpint(options->threads, ==, 1);
+    g_assert_cmpint(options->poll, ==, POLL_CLASSIC);
+}
+
 static void test_flags(void)
 {
     g_autoptr(Options) options = parse("-o allow_other=no,default_permissions=off,stats=yes");
@@ -171,6 +183,18 @@ static void test_mount_words_order(void)
     g_assert_true(options->remount);
 }
 
+/* libfuse does not know nosymfollow: the session gets it as a word. */
+static void test_nosymfollow(void)
+{
+    g_autoptr(Options) options = parse("-o nosymfollow,mand,nomand");
+    g_autoptr(Options) undone = parse("-o nosymfollow,symfollow");
+    g_autofree char *list = serve_mount_options(options);
+    g_autofree char *none = serve_mount_options(undone);
+
+    g_assert_cmpstr(list, ==, "default_permissions,nosymfollow");
+    g_assert_cmpstr(none, ==, "default_permissions");
+}
+
 static void test_context(void)
 {
     g_autoptr(Options) options = parse("-o context=\"a:b:c0,c1\"");
@@ -201,6 +225,7 @@ static void test_unknown(void)
     refuse(SERVE, "-o ro,nosiud", "unknown option 'nosiud' (did you mean 'nosuid'?)");
     refuse(SERVE, "--max_backgroun=1", "did you mean '--max-background'?");
     refuse(SERVE, "--ro", "a mount word is given as '-o ro'");
+    refuse(SERVE, "-o ro=1", "option 'ro' takes no value");
     refuse(SERVE, "--json", "belongs to another command");
     refuse(SERVE, "--qqqqqqqqqqq", "unknown option '--qqqqqqqqqqq'");
     refuse(SERVE, "-fz", "unknown option '-z' in '-fz'");
@@ -303,10 +328,12 @@ int main(int argc, char **argv)
     g_test_add_func("/options/every-option", test_every_option);
     g_test_add_func("/options/arguments", test_arguments);
     g_test_add_func("/options/implied", test_implied);
+    g_test_add_func("/options/implied-by-list", test_implied_by_list);
     g_test_add_func("/options/flags", test_flags);
     g_test_add_func("/options/quoting", test_quoting);
     g_test_add_func("/options/mount-words", test_mount_words);
     g_test_add_func("/options/mount-words-order", test_mount_words_order);
+    g_test_add_func("/options/nosymfollow", test_nosymfollow);
     g_test_add_func("/options/context", test_context);
     g_test_add_func("/options/mount-options", test_mount_options);
     g_test_add_func("/options/unknown", test_unknown);

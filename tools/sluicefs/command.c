@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tools/sluicefs/help.h"
+#include "tools/sluicefs/mount-table.h"
 
 const Command command_table[] = {
     {"passthrough", "SRC MNT", 1, 2, OPTION_GROUPS_SERVE | OPTION_GROUP_DIRECTORY,
@@ -80,6 +81,28 @@ int command_usage_error(const Command *command, const char *format, ...)
     return EXIT_USAGE;
 }
 
+/* What one mount shows, the next one on the same directory hides. */
+static void warn_if_covered(const char *mountpoint)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(MountEntry) entry = mount_table_find_path(mountpoint, &error);
+
+    if (entry != NULL && strcmp(entry->type, "fuse.sluicefs") == 0) {
+        fprintf(stderr, "sluicefs: '%s' is already a mount of sluicefs, which is covered now\n",
+                mountpoint);
+    }
+}
+
+int command_start(const Command *command, Options *options)
+{
+    const guint count = options->arguments->len;
+
+    if ((command->groups & OPTION_GROUP_MOUNT) != 0 && count > 0 && !options->list) {
+        warn_if_covered(g_ptr_array_index(options->arguments, count - 1));
+    }
+    return command->run(options);
+}
+
 int command_main(const Command *command, int argc, char *const *argv)
 {
     g_autoptr(Options) options = options_new();
@@ -104,5 +127,5 @@ int command_main(const Command *command, int argc, char *const *argv)
             command, "%s takes no argument '%s'", command->name,
             (const char *)g_ptr_array_index(options->arguments, command->max_arguments));
     }
-    return command->run(options);
+    return command_start(command, options);
 }

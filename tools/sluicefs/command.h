@@ -42,6 +42,9 @@ const char *command_nearest(const char *name);
 /** Parse @argv for @command and run it. Returns the exit status. */
 int command_main(const Command *command, int argc, char *const *argv);
 
+/** Run @command with @options that have been parsed and counted. Returns the exit status. */
+int command_start(const Command *command, Options *options);
+
 /** Print "sluicefs: MESSAGE" and how to get help; returns EXIT_USAGE. */
 int command_usage_error(const Command *command, const char *format, ...) G_GNUC_PRINTF(2, 3);
 

@@ -9,7 +9,8 @@
 #include "tools/sluicefs/help.h"
 #include "tools/sluicefs/mount-helper.h"
 
-static int unknown_command(const char *name)
+/* @words: of the command line, @name included; two could be SRC and MNT. */
+static int unknown_command(const char *name, int words)
 {
     const char *nearest = command_nearest(name);
 
@@ -17,7 +18,8 @@ static int unknown_command(const char *name)
         return command_usage_error(NULL, "unknown command '%s' (did you mean '%s'?)", name,
                                    nearest);
     }
-    return command_usage_error(NULL, "unknown command '%s'", name);
+    return command_usage_error(NULL, "unknown command '%s'%s", name,
+                               words == 2 ? ", and no such file or directory to serve" : "");
 }
 
 static int help_command(int argc, char **argv)
@@ -27,7 +29,7 @@ static int help_command(int argc, char **argv)
     if (command != NULL) {
         help_print_command(command, stdout);
     } else if (argc > 0) {
-        return unknown_command(argv[0]);
+        return unknown_command(argv[0], 1);
     } else {
         help_print_overview(stdout);
     }
@@ -67,7 +69,7 @@ static int run(int argc, char **argv)
     if (argv[1][0] == '-') {
         return command_usage_error(NULL, "a command is needed before the option '%s'", argv[1]);
     }
-    return unknown_command(argv[1]);
+    return unknown_command(argv[1], mount_helper_count_words(argc - 1, argv + 1));
 }
 
 int main(int argc, char **argv)

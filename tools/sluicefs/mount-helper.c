@@ -4,9 +4,13 @@
  *
  * How it works: mount(8) calls "mount.fuse.sluicefs SRC MNT [-sfnv] [-N NS]
  * [-o LIST] [-t TYPE]", letters that mean something else than ours. It has
- * already taken the options it handles itself out of LIST and put in those
- * of the existing mount for a remount. The short form has our own letters.
- * Both end in the command that serves what SRC is.
+ * already taken the options it handles itself out of LIST. The short form has
+ * our own letters. Both end in the command that serves what SRC is.
+ *
+ * For a remount, mount(8) has already merged the options of the existing mount
+ * with the new ones; noexec and exec cancel each other and neither is passed.
+ * So its LIST is all that the mount shall have, while the LIST of the short
+ * form changes what the mount has.
  *
  * A mount by root through mount(8) behaves like that of any file system:
  * set-user-id bits and device files count and every user may use it, unless
@@ -25,17 +29,33 @@
 #include "tools/sluicefs/help.h"
 #include "tools/sluicefs/mount-table.h"
 
-/* What of an existing mount a remount keeps unless told otherwise. */
+#define ATIME_FLAGS (MS_NOATIME | MS_NODIRATIME | MS_RELATIME)
+
+/* What of an existing mount a remount by the short form keeps unless told otherwise. */
 #define REMOUNT_FLAGS                                                                              \
-    (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS | MS_DIRSYNC | MS_NOATIME |     \
-     MS_NODIRATIME | MS_RELATIME)
+    (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS | MS_DIRSYNC | MS_NOSYMFOLLOW | \
+     ATIME_FLAGS)
+
+/* What the mount with the flags @existing shall have. @complete: the options name all of it. */
+static unsigned long remount_flags(const Options *options, unsigned long existing, bool complete)
+{
+    unsigned long flags = options->mount_set;
+
+    if (!complete) {
+        flags |= (existing & REMOUNT_FLAGS) & ~options->mount_clear;
+    }
+    /* Without any of these, the kernel keeps those that the mount has. */
+    if ((flags & ATIME_FLAGS) == 0 && (complete || (options->mount_clear & MS_NOATIME) != 0)) {
+        flags |= MS_RELATIME;
+    }
+    return flags;
+}
 
 /* The kernel does it alone; the daemon keeps its options. */
-static int remount(const Options *options, const char *mountpoint)
+static int remount(const Options *options, const char *mountpoint, bool complete)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(MountEntry) entry = mount_table_find_path(mountpoint, &error);
-    unsigned long flags;
 
     if (entry == NULL) {
         fprintf(stderr, "sluicefs: cannot remount '%s': %s\n", mountpoint, error->message);
@@ -46,8 +66,8 @@ static int remount(const Options *options, const char *mountpoint)
                 entry->type);
         return EXIT_FAILED;
     }
-    flags = ((entry->flags & REMOUNT_FLAGS) & ~options->mount_clear) | options->mount_set;
-    if (mount(NULL, entry->mountpoint, NULL, MS_REMOUNT | flags, NULL) < 0) {
+    if (mount(NULL, entry->mountpoint, NULL,
+              MS_REMOUNT | remount_flags(options, entry->flags, complete), NULL) < 0) {
         fprintf(stderr, "sluicefs: cannot remount '%s': %s\n", mountpoint, g_strerror(errno));
         return errno == EPERM ? EXIT_USAGE : EXIT_FAILED;
     }
@@ -72,8 +92,8 @@ static const Command *command_for(const char *source)
     return command_find(is_disk(source) ? "disk" : "passthrough");
 }
 
-/* Serve SRC on MNT by the command for what SRC is. */
-static int mount_source(Options *options)
+/* Serve SRC on MNT by the command for what SRC is. @by_mount: mount(8) asks. */
+static int mount_source(Options *options, bool by_mount)
 {
     const char *mountpoint;
 
@@ -91,9 +111,9 @@ static int mount_source(Options *options)
     }
     mountpoint = g_ptr_array_index(options->arguments, 1);
     if (options->remount) {
-        return remount(options, mountpoint);
+        return remount(options, mountpoint, by_mount);
     }
-    return command_for(g_ptr_array_index(options->arguments, 0))->run(options);
+    return command_start(command_for(g_ptr_array_index(options->arguments, 0)), options);
 }
 
 /* mount(8) means everybody's mount; what the list says goes first. */
@@ -108,13 +128,19 @@ static void apply_mount_defaults(Options *options)
     }
 }
 
+/* mount(8) has nobody to show anything to, and wants to return. */
+static const char *unfit_option(const Options *options)
+{
+    return options->run != NULL ? "run" : options->debug ? "debug" : NULL;
+}
+
 int mount_helper_main(int argc, char *const *argv)
 {
     g_autoptr(Options) options = options_new();
     g_autoptr(GString) list = g_string_new(NULL);
     g_autoptr(GError) error = NULL;
     bool sloppy = false, fake = false;
-    const char *source;
+    const char *source, *unfit;
 
     for (int i = 0; i < argc; i++) {
         const char *word = argv[i];
@@ -149,24 +175,45 @@ int mount_helper_main(int argc, char *const *argv)
     if (!options_parse_list(options, groups_for(source), list->str, sloppy, &error)) {
         return command_usage_error(command_for(source), "%s", error->message);
     }
+    unfit = unfit_option(options);
+    if (unfit != NULL) {
+        return command_usage_error(command_for(source),
+                                   "option '%s' makes no sense for mount(8): give --%s to "
+                                   "'sluicefs %s'",
+                                   unfit, unfit, command_for(source)->name);
+    }
     apply_mount_defaults(options);
-    return fake ? EXIT_OK : mount_source(options);
+    return fake ? EXIT_OK : mount_source(options, true);
 }
 
-bool mount_helper_is_short_form(int argc, char *const *argv)
+/* Sets *@list if there is a -o. */
+static int count_words(int argc, char *const *argv, bool *list)
 {
-    bool list = false;
     int words = 0;
 
     for (int i = 0; i < argc; i++) {
         if (g_str_has_prefix(argv[i], "-o")) {
-            list = true;
+            *list = true;
             i += argv[i][2] == '\0';
         } else if (argv[i][0] != '-') {
             words++;
         }
     }
-    if (words < 2) {
+    return words;
+}
+
+int mount_helper_count_words(int argc, char *const *argv)
+{
+    bool list;
+
+    return count_words(argc, argv, &list);
+}
+
+bool mount_helper_is_short_form(int argc, char *const *argv)
+{
+    bool list = false;
+
+    if (count_words(argc, argv, &list) < 2) {
         return false;
     }
     /* What cannot be a mistyped command. */
@@ -197,5 +244,5 @@ int mount_helper_short_form(int argc, char *const *argv)
     if (!options_parse(options, groups_for(source), argc, argv, &error)) {
         return command_usage_error(command_for(source), "%s", error->message);
     }
-    return mount_source(options);
+    return mount_source(options, false);
 }

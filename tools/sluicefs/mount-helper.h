@@ -8,6 +8,9 @@
 /** Called as mount.fuse.sluicefs by mount(8). @argv: without the program name. */
 int mount_helper_main(int argc, char *const *argv);
 
+/** How many words of @argv are neither options nor the value of -o. */
+int mount_helper_count_words(int argc, char *const *argv);
+
 /** Whether "sluicefs @argv" is the form "SRC MNT [-o LIST]". */
 bool mount_helper_is_short_form(int argc, char *const *argv);
 

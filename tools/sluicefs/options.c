@@ -292,10 +292,16 @@ static bool apply_word(Options *options, unsigned groups, const char *word, bool
         apply_mount_word(options, mount_word, word);
         return true;
     }
+    if (!sloppy && value != NULL && mount_word_find(name) != NULL) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT, "option '%s' takes no value",
+                    name);
+        return false;
+    }
     return sloppy || unknown_option(groups, "", name, error);
 }
 
-bool options_parse_list(Options *options, unsigned groups, const char *list, bool sloppy,
+/* The words of one -o; what they imply is resolved once everything is known. */
+static bool parse_words(Options *options, unsigned groups, const char *list, bool sloppy,
                         GError **error)
 {
     g_autoptr(GString) word = g_string_new(NULL);
@@ -341,7 +347,7 @@ static bool parse_long(Options *options, unsigned groups, int argc, char *const 
         value = argv[++*index];
     }
     if (spec->kind == OPTION_LIST && value != NULL) {
-        return options_parse_list(options, groups, value, false, error);
+        return parse_words(options, groups, value, false, error);
     }
     return options_set(options, spec, value, error);
 }
@@ -369,7 +375,7 @@ static bool parse_letters(Options *options, unsigned groups, int argc, char *con
             value = *index + 1 < argc ? argv[++*index] : NULL;
         }
         if (spec->kind == OPTION_LIST && value != NULL) {
-            return options_parse_list(options, groups, value, false, error);
+            return parse_words(options, groups, value, false, error);
         }
         return options_set(options, spec, value, error);
     }
@@ -388,6 +394,9 @@ static void resolve_implied(Options *options)
     }
     if (options->single_thread) {
         options->threads = 1;
+    }
+    if ((options->mount_set & MS_NOSYMFOLLOW) != 0) {
+        g_ptr_array_add(options->mount_extra, g_strdup("nosymfollow"));
     }
     if (options_given(options, "poll-max-us") && !options_given(options, "poll")) {
         options->poll = options->poll_max_us > 0 ? POLL_CLASSIC : POLL_OFF;
@@ -412,6 +421,16 @@ bool options_parse(Options *options, unsigned groups, int argc, char *const *arg
         } else if (!parse_letters(options, groups, argc, argv, &i, error)) {
             return false;
         }
+    }
+    resolve_implied(options);
+    return true;
+}
+
+bool options_parse_list(Options *options, unsigned groups, const char *list, bool sloppy,
+                        GError **error)
+{
+    if (!parse_words(options, groups, list, sloppy, error)) {
+        return false;
     }
     resolve_implied(options);
     return true;

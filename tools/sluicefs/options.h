@@ -86,8 +86,8 @@ bool options_parse(Options *options, unsigned groups, int argc, char *const *arg
                    GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /**
- * Parse a comma list as given to -o. A comma inside of double quotes or after
- * a backslash does not separate. @sloppy: ignore unknown words.
+ * Parse a comma list as given to -o, when there is nothing else to parse. A comma inside of
+ * double quotes or after a backslash does not separate. @sloppy: ignore unknown words.
  */
 bool options_parse_list(Options *options, unsigned groups, const char *list, bool sloppy,
                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
