@@ -69,6 +69,15 @@ struct BlockRequest {
         bool exclusive, waiting;
         void (*go)(BlockRequest *request);
     } range;
+    struct BlockRemote { /* nbd.c */
+        struct NbdConnection *connection;
+        AioContext *home; /* where it was submitted */
+        BlockRequest *next;
+        uint64_t progress; /* bytes that commands have been sent for */
+        uint64_t writes;   /* that its flush makes durable */
+        unsigned pending;  /* commands under way */
+        bool flushed;      /* a flush has been sent */
+    } remote;
 };
 
 typedef struct BlockDriver {

@@ -18,6 +18,7 @@
 #include <gio/gio.h>
 
 #include "fs/block/image-lock.h"
+#include "fs/block/nbd.h"
 #include "fs/block/qcow2.h"
 #include "fs/block/raw.h"
 #include "fs/block/slice.h"
@@ -163,6 +164,21 @@ static const char *advice(int error, const BlockOpenParams *params)
     }
 }
 
+/* The piece of @whole that is asked for. Takes a reference on @whole. */
+static BlockNode *cut_piece(BlockNode *whole, const char *name, const BlockOpenParams *params,
+                            GError **error)
+{
+    int64_t length = params->length;
+
+    if (params->offset == 0 && length < 0) {
+        return block_node_ref(whole);
+    }
+    if (length < 0) {
+        length = MAX(whole->size - params->offset, 0);
+    }
+    return block_slice_new(whole, name, params->offset, length, error);
+}
+
 /* The file itself, locked. */
 static BlockNode *open_image_file(const char *path, const BlockOpenParams *params, GError **error)
 {
@@ -187,11 +203,7 @@ static BlockNode *open_image_file(const char *path, const BlockOpenParams *param
         g_prefix_error(error, "cannot open '%s': ", path);
         return NULL;
     }
-    if (params->offset == 0 && params->length < 0) {
-        return g_steal_pointer(&node);
-    }
-    int64_t length = params->length >= 0 ? params->length : MAX(node->size - params->offset, 0);
-    return block_slice_new(node, path, params->offset, length, error);
+    return cut_piece(node, path, params, error);
 }
 
 static BlockNode *open_chain(const char *path, const BlockOpenParams *params, unsigned depth,
@@ -311,7 +323,25 @@ static BlockNode *open_chain(const char *path, const BlockOpenParams *params, un
     return node;
 }
 
+/* A server's disk: its format is the server's matter. */
+static BlockNode *open_server(const char *uri, const BlockOpenParams *params, GError **error)
+{
+    g_autoptr(BlockNode) node = NULL;
+
+    if (params->format != BLOCK_FORMAT_AUTO && params->format != BLOCK_FORMAT_RAW) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                    "'%s': the server must be told the format of the image (qemu-nbd --format)",
+                    uri);
+        return NULL;
+    }
+    node = block_nbd_open(uri, params, error);
+    return node == NULL ? NULL : cut_piece(node, uri, params, error);
+}
+
 BlockNode *block_open(const char *path, const BlockOpenParams *params, GError **error)
 {
+    if (block_nbd_is_uri(path)) {
+        return open_server(path, params, error);
+    }
     return open_chain(path, params, 0, error);
 }

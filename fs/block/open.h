@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/** From the name of an image to its block node. */
+/** From the name of an image, a file or an NBD server's, to its block node. */
 #ifndef SLUICE_FS_BLOCK_OPEN_H
 #define SLUICE_FS_BLOCK_OPEN_H
 
@@ -20,12 +20,13 @@ typedef enum BlockFormat {
 typedef struct BlockOpenParams {
     BlockAccess access;
     BlockFormat format;
-    bool direct;         /**< O_DIRECT below, instead of the page cache */
-    bool no_links;       /**< refuse a path that ends in a symbolic link */
-    bool follow_backing; /**< also to backing files that are not beside the image */
-    double wait_seconds; /**< for others who use the image */
-    int64_t offset;      /**< bytes to skip at the beginning */
-    int64_t length;      /**< bytes to use; -1: up to the end */
+    bool direct;          /**< O_DIRECT below, instead of the page cache */
+    bool no_links;        /**< refuse a path that ends in a symbolic link */
+    bool follow_backing;  /**< also to backing files that are not beside the image */
+    double wait_seconds;  /**< for others who use the image */
+    int64_t offset;       /**< bytes to skip at the beginning */
+    int64_t length;       /**< bytes to use; -1: up to the end */
+    unsigned connections; /**< most connections to an NBD server; 0: one for each processor */
 } BlockOpenParams;
 
 void block_open_params_init(BlockOpenParams *params);

@@ -525,6 +525,9 @@ FsDisk *disk_new(BlockNode *node, const DiskTable *table, const DiskPartition *o
     disk->image_fd = block_node_fd(node);
     if (disk->image_fd >= 0) {
         fstat(disk->image_fd, &disk->image);
+    } else { /* a server's, which tells no times */
+        clock_gettime(CLOCK_REALTIME, &disk->image.st_mtim);
+        disk->image.st_atim = disk->image.st_ctim = disk->image.st_mtim;
     }
     return disk;
 }

@@ -9,6 +9,7 @@
 
 #include <gio/gio.h>
 
+#include "fs/block/nbd.h"
 #include "fs/block/open.h"
 #include "tools/sluicefs/disk-list.h"
 #include "tools/sluicefs/serve.h"
@@ -60,6 +61,7 @@ static bool open_params(const Options *options, BlockOpenParams *params, GError 
     params->follow_backing = options->backing == BACKING_ANY;
     params->direct = options->disk_cache == DISK_CACHE_NONE;
     params->wait_seconds = options->wait;
+    params->connections = options->threads > 0 ? (unsigned)options->threads : 0;
     return (options->offset == NULL ||
             parse_size("offset", options->offset, &params->offset, error)) &&
            (options->size == NULL || parse_size("size", options->size, &params->length, error));
@@ -167,7 +169,8 @@ int disk_run(Options *options)
         return list(options, source);
     }
     /* The daemon's working directory is another. */
-    path = g_canonicalize_filename(source, NULL);
+    path = block_nbd_is_uri(source) ? block_nbd_absolute_uri(source)
+                                    : g_canonicalize_filename(source, NULL);
     return serve_run(&disk_backend, options, path, count == 2 ? first : source,
                      g_ptr_array_index(options->arguments, count - 1));
 }

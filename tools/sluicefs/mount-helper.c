@@ -25,6 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fs/block/nbd.h"
 #include "tools/sluicefs/command.h"
 #include "tools/sluicefs/help.h"
 #include "tools/sluicefs/mount-table.h"
@@ -78,7 +79,9 @@ static bool is_disk(const char *source)
 {
     struct stat st;
 
-    return source != NULL && stat(source, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
+    return source != NULL &&
+           (block_nbd_is_uri(source) ||
+            (stat(source, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))));
 }
 
 /* The options that SRC, as far as it is known, can be served with. */
