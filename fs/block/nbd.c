@@ -412,6 +412,8 @@ static void nbd_submit(BlockNode *node, BlockRequest *request)
         block_complete(request, 0);
     } else if (request->op == BLOCK_DISCARD && !nbd->server.can_trim) {
         block_complete(request, 0);
+    } else if (request->op == BLOCK_GROW) {
+        block_complete(request, -EOPNOTSUPP); /* the protocol knows no such thing */
     } else if (request->op == BLOCK_STATUS && !nbd->server.can_status) {
         request->status = BLOCK_STATUS_DATA | BLOCK_STATUS_ALLOCATED;
         request->run = request->length;

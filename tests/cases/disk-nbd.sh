@@ -114,6 +114,7 @@ seq 1 500000 >data
 dd if=data of="$MNT/part1" bs=64K conv=notrunc,fsync status=none
 cmp -n "$(stat -c %s data)" -i 1048576:0 image data
 fallocate -p -o 0 -l 1M "$MNT/part1"
+expect_fail 'not supported' truncate -s +1M "$MNT/disk"
 python "$MNT/part1" <<'PYTHON'
 fd = os.open(sys.argv[1], os.O_RDONLY)
 equal(os.lseek(fd, 0, os.SEEK_DATA), 1048576, "the first data")

@@ -14,8 +14,9 @@
 #define LENGTH   5000
 #define FILE_MAX (64 * 1024 * 1024) /* an image that has become longer is not tried further */
 
-static const BlockOp ops[] = {BLOCK_WRITE, BLOCK_WRITE, BLOCK_ZERO, BLOCK_FLUSH, BLOCK_DISCARD,
-                              BLOCK_WRITE, BLOCK_ZERO,  BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH};
+static const BlockOp ops[] = {BLOCK_WRITE,   BLOCK_WRITE, BLOCK_ZERO,  BLOCK_FLUSH,
+                              BLOCK_DISCARD, BLOCK_WRITE, BLOCK_ZERO,  BLOCK_READ,
+                              BLOCK_WRITE,   BLOCK_GROW,  BLOCK_WRITE, BLOCK_FLUSH};
 
 static void change(BlockNode *node, int fd, uint8_t *buffer, uint8_t seed)
 {
@@ -28,6 +29,9 @@ static void change(BlockNode *node, int fd, uint8_t *buffer, uint8_t seed)
 
         memset(buffer, (int)i + 1, LENGTH);
         block_request_init(&request, ops[i], buffer, (uint64_t)MIN(node->size - at, LENGTH), at);
+        if (ops[i] == BLOCK_GROW && at < INT64_MAX - node->size) {
+            request.offset = (node->size + at) / 512 * 512;
+        }
         request.flags = i % 3 == 0 ? BLOCK_FUA | BLOCK_MAY_UNMAP : 0;
         fuzz_run(node, &request);
     }
