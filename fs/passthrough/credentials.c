@@ -75,13 +75,13 @@ static void set_effective(const FsCredentials *credentials, const uint32_t effec
     }
 }
 
-static void lower_to_user(const FsCredentials *credentials)
+static void lower_to_user(const FsCredentials *credentials, bool no_override)
 {
     uint32_t effective[2] = {credentials->effective[0], credentials->effective[1]};
     for (unsigned i = 0; i < G_N_ELEMENTS(file_capabilities); i++) {
         unsigned capability = file_capabilities[i];
         bool trusted =
-            credentials->trust_kernel &&
+            credentials->trust_kernel && !no_override &&
             (capability == CAP_DAC_OVERRIDE || capability == CAP_FOWNER || capability == CAP_MKNOD);
         if (!trusted) {
             effective[CAP_TO_INDEX(capability)] &= ~(uint32_t)CAP_TO_MASK(capability);
@@ -124,8 +124,8 @@ static int enter(const FsCredentials *credentials, const FsIdentity *identity,
             return -EINVAL;
         }
     }
-    if (identity->no_fsetid || identity->uid != 0) {
-        lower_to_user(credentials);
+    if (identity->no_fsetid || identity->no_override || identity->uid != 0) {
+        lower_to_user(credentials, identity->no_override);
         saved->lowered = true;
     }
     return 0;

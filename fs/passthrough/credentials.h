@@ -19,9 +19,10 @@ typedef struct FsCredentials {
 typedef struct FsIdentity {
     uid_t uid;
     gid_t gid;
-    bool has_group; /**< group counts */
-    gid_t group;    /**< the one supplementary group that matters */
-    bool no_fsetid; /**< without CAP_FSETID, also if uid is 0 */
+    bool has_group;   /**< group counts */
+    gid_t group;      /**< the one supplementary group that matters */
+    bool no_fsetid;   /**< without CAP_FSETID, also if uid is 0 */
+    bool no_override; /**< the host decides by mode and owner, also if uid is 0 */
 } FsIdentity;
 
 typedef struct FsCredentialsSaved {

@@ -6,6 +6,11 @@
  * exists already is opened by its inode, never by its name. An open can wait
  * for another process that holds a lease, so a worker tries with O_NONBLOCK
  * and hands the request to a helper if that is refused.
+ *
+ * The kernel sends CREATE for a name that it believes to be free, and then checks no
+ * permission of what it gets. So a file that is there nevertheless is opened for its
+ * owner only, with the owner's rights; everybody else hears ESTALE, whereupon the kernel
+ * looks the name up once more and opens what it finds by a checked OPEN.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -28,16 +33,21 @@ int fs_open_flags(const FsPassthrough *pt, int client_flags)
 }
 
 /* Open, without waiting if O_NONBLOCK is in @flags; that flag does not stay. */
-static int open_once(FsPassthrough *pt, const FsInode *inode, int flags)
+static int open_path(FsPassthrough *pt, int path_fd, int flags)
 {
-    g_auto(FsPathFd) path = fs_inode_path(inode);
-    int fd = path.fd < 0 ? path.fd : fs_resolve_reopen(&pt->resolver, path.fd, flags);
+    int fd = fs_resolve_reopen(&pt->resolver, path_fd, flags);
     if (fd >= 0 && (flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags & (O_NOATIME | O_APPEND)) < 0) {
         int error = -errno;
         close(fd);
         return error;
     }
     return fd;
+}
+
+static int open_once(FsPassthrough *pt, const FsInode *inode, int flags)
+{
+    g_auto(FsPathFd) path = fs_inode_path(inode);
+    return path.fd < 0 ? path.fd : open_path(pt, path.fd, flags);
 }
 
 int fs_open_inode(FsPassthrough *pt, const FsInode *inode, int client_flags, bool may_wait,
@@ -68,7 +78,7 @@ int fs_open_inode(FsPassthrough *pt, const FsInode *inode, int client_flags, boo
     return fd;
 }
 
-/* What an OPEN, or a CREATE of an existing file, needs, so that a helper can do it. */
+/* What an OPEN or CREATE needs; a helper can do an OPEN. */
 typedef struct OpenCall {
     FsPassthrough *pt;
     FsInode *inode;                /* referenced */
@@ -125,15 +135,10 @@ static void reply_opened(FsRequest *request, OpenCall *call, int fd, int flags)
     }
 }
 
-/* Open the inode and answer. False: a lease is in the way, nothing was answered. */
-static bool open_and_reply(FsRequest *request, OpenCall *call, bool may_wait)
+/* Answer with what was there already and is open as @fd, or with the negative errno in it. */
+static void reply_existing(FsRequest *request, OpenCall *call, int fd, int flags)
 {
     FsPassthrough *pt = call->pt;
-    int flags;
-    int fd = fs_open_inode(pt, call->inode, call->fi.flags, may_wait, &flags);
-    if (fd == -EWOULDBLOCK && !may_wait && !(call->fi.flags & O_NONBLOCK)) {
-        return false;
-    }
     int error = fd < 0 ? fd : 0;
     if (!error && call->kill_set_id && (call->fi.flags & O_TRUNC)) {
         error = fs_drop_set_id(pt, call->inode, &call->caller);
@@ -146,9 +151,20 @@ static bool open_and_reply(FsRequest *request, OpenCall *call, bool may_wait)
             fs_inode_forget(&pt->inodes, call->entry.ino, 1);
         }
         fuse_reply_err(fs_request_fuse(request), -error);
-        return true;
+        return;
     }
     reply_opened(request, call, fd, flags);
+}
+
+/* Open the inode and answer. False: a lease is in the way, nothing was answered. */
+static bool open_and_reply(FsRequest *request, OpenCall *call, bool may_wait)
+{
+    int flags;
+    int fd = fs_open_inode(call->pt, call->inode, call->fi.flags, may_wait, &flags);
+    if (fd == -EWOULDBLOCK && !may_wait && !(call->fi.flags & O_NONBLOCK)) {
+        return false;
+    }
+    reply_existing(request, call, fd, flags);
     return true;
 }
 
@@ -223,7 +239,35 @@ static void reply_created(fuse_req_t req, OpenCall *call, int fd, int flags)
     fs_inode_put(call->inode);
 }
 
-/* The name exists: open it as it is. False: it is gone again. */
+/*
+ * Open the caller's own file with no more than the caller's rights. The owner is the
+ * one for whom the host can decide without knowing all of the caller's groups.
+ * Descriptor or negative errno, always without waiting.
+ */
+static int open_own(OpenCall *call, int *flags)
+{
+    FsPassthrough *pt = call->pt;
+    if (call->inode->type != S_IFREG || call->entry.attr.st_uid != call->caller.uid ||
+        !pt->credentials.can_switch || truncates_huge(call)) {
+        return -EACCES;
+    }
+    g_auto(FsPathFd) path = fs_inode_path(call->inode); /* needs the daemon's own rights */
+    if (path.fd < 0) {
+        return path.fd;
+    }
+    *flags = fs_open_flags(pt, call->fi.flags);
+    FsIdentity owner = {.uid = call->caller.uid, .gid = call->caller.gid, .no_override = true};
+    FsCredentialsSaved saved;
+    int fd = fs_credentials_enter(&pt->credentials, &owner, &saved);
+    if (fd == 0) {
+        fd = open_path(pt, path.fd, *flags | O_NONBLOCK);
+        fs_credentials_leave(&pt->credentials, &saved);
+    }
+    *flags &= ~O_TRUNC;
+    return fd;
+}
+
+/* The name exists: open it, or let the kernel do that. False: it is gone again. */
 static bool create_existing(fuse_req_t req, OpenCall *call, const FsInode *parent, const char *name)
 {
     FsPassthrough *pt = call->pt;
@@ -231,18 +275,15 @@ static bool create_existing(fuse_req_t req, OpenCall *call, const FsInode *paren
     if (error == -ENOENT) {
         return false;
     }
-    if (!error && call->inode->type != S_IFREG) {
-        /* the kernel looks the name up again and follows it, or says what it is */
-        fs_inode_put(call->inode);
-        fs_inode_forget(&pt->inodes, call->entry.ino, 1);
-        error = -ESTALE;
-    }
     if (error) {
         fuse_reply_err(req, -error);
         return true;
     }
+    int flags = 0;
+    int fd = open_own(call, &flags);
     call->is_create = true;
-    open_existing(fs_request_current(), call);
+    reply_existing(fs_request_current(), call, fd < 0 ? -ESTALE : fd, flags);
+    fs_inode_put(call->inode);
     return true;
 }
 
@@ -279,7 +320,7 @@ void fs_op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t
             return;
         }
     }
-    fuse_reply_err(req, ENOENT); /* somebody creates and removes it all the time */
+    fuse_reply_err(req, ESTALE); /* somebody creates and removes it all the time */
 }
 
 void fs_op_tmpfile(fuse_req_t req, fuse_ino_t parent_id, mode_t mode, struct fuse_file_info *fi)
