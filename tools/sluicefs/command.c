@@ -14,11 +14,17 @@ const Command command_table[] = {
      "serve a directory",
      "Mount the directory SRC on the directory MNT. With -o source=DIR the only argument is MNT.",
      passthrough_run},
-    {"disk", "DISK MNT", 1, 2, OPTION_GROUPS_SERVE | OPTION_GROUP_DISK | OPTION_GROUP_CHECK,
+    {"disk", "DISK MNT", 1, 2,
+     OPTION_GROUPS_SERVE | OPTION_GROUP_LIST | OPTION_GROUP_DISK | OPTION_GROUP_CHECK,
      "serve a disk image as a directory of its partitions",
      "Show the disk image or block device DISK in the directory MNT: the file disk, which is the "
      "whole, part1, part2, ..., and links to these by label and UUID.",
      disk_run},
+    {"image", "IMG MNT", 1, 2, OPTION_GROUPS_SERVE | OPTION_GROUP_DISK | OPTION_GROUP_IMAGE,
+     "serve the files inside of a disk image",
+     "Show the files of the ext2, ext3 or ext4 file system in the disk image or block device IMG "
+     "in the directory MNT, read-only.",
+     image_run},
     {"null", "MNT", 1, 1, OPTION_GROUPS_SERVE, "serve nothing, to measure FUSE itself",
      "Mount on MNT a file system without a store: what is written is dropped, what is read is "
      "zeros.",

@@ -51,6 +51,7 @@ int command_usage_error(const Command *command, const char *format, ...) G_GNUC_
 /** The run functions, each in the file of its name. */
 int passthrough_run(Options *options);
 int disk_run(Options *options);
+int image_run(Options *options);
 int null_run(Options *options);
 int umount_run(Options *options);
 int check_run(Options *options);

@@ -132,11 +132,12 @@ const OptionSpec option_table[] = {
     {"xattr", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(xattr), .initial = "yes",
      .help = "Offer extended attributes, and access control lists with them."},
 
-    {"list", 'l', OPTION_FLAG, OPTION_GROUP_DISK, FIELD(list),
+    {"list", 'l', OPTION_FLAG, OPTION_GROUP_LIST, FIELD(list),
      .help = "Print the partitions of DISK instead of serving it."},
     {"partition", 0, OPTION_STRING, OPTION_GROUP_DISK, FIELD(partition),
      .argument = "N|label:L|uuid:U",
-     .help = "Show nothing but this partition: its number, or the label or UUID of it or of the "
+     .help = "Show nothing but this partition (or what is in it): its number, or the label or UUID "
+             "of it or of the "
              "file system in it."},
     {"format", 0, OPTION_CHOICE, OPTION_GROUP_DISK, FIELD(format), .argument = "auto|raw|qcow2",
      .choices = format_choices, .initial = "auto",
@@ -155,6 +156,10 @@ const OptionSpec option_table[] = {
      .help = "How long the disk is, if not up to the end of the file."},
     {"wait", 0, OPTION_SECONDS, OPTION_GROUP_DISK, FIELD(wait), .argument = "SECONDS",
      .initial = "0", .help = "How long to wait for another process that uses the image."},
+
+    {"norecovery", 0, OPTION_FLAG, OPTION_GROUP_IMAGE, FIELD(norecovery),
+     .help = "Show a file system that was not unmounted cleanly without the changes that its "
+             "journal holds, which may be inconsistent."},
 
     {"timeout", 0, OPTION_SECONDS, OPTION_GROUP_UMOUNT, FIELD(timeout), .argument = "SECONDS",
      .initial = "0", .help = "Give up after this time; 0 waits for as long as it takes."},
@@ -261,6 +266,10 @@ const char *option_group_title(OptionGroup group)
         return "Output";
     case OPTION_GROUP_DISK:
         return "Disk";
+    case OPTION_GROUP_LIST:
+        return "List";
+    case OPTION_GROUP_IMAGE:
+        return "Image";
     case OPTION_GROUP_STATS:
         return "Statistics";
     }

@@ -22,6 +22,8 @@ typedef enum OptionGroup {
     OPTION_GROUP_UMOUNT = 1u << 5,
     OPTION_GROUP_CHECK = 1u << 6,
     OPTION_GROUP_DISK = 1u << 7,
+    OPTION_GROUP_LIST = 1u << 8,  /**< disk --list */
+    OPTION_GROUP_IMAGE = 1u << 9, /**< image, beside those of DISK */
     OPTION_GROUP_STATS = 1u << 12,
 } OptionGroup;
 

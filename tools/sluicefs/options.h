@@ -54,6 +54,9 @@ typedef struct Options {
     int disk_cache; /* DiskCacheChoice */
     double wait;
 
+    /* image */
+    bool norecovery;
+
     /* umount */
     double timeout;
     bool lazy, force;

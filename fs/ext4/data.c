@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The content of files: see data.h.
+ *
+ * How it works: the runs of the wanted range become transfers, up to PARALLEL of them under way at
+ * once, straight into the caller's memory; what is not mapped is zeroed there. The transfers live
+ * on the coroutine's stack, which yields until the last of a batch is done.
+ */
+#include "fs/ext4/data.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "aio/coroutine.h"
+#include "fs/ext4/map.h"
+#include "fs/ext4/volume.h"
+#include "fs/ext4/xattr.h"
+
+#define PARALLEL 16
+
+typedef struct Batch {
+    AioCoroutine *co;
+    unsigned pending, used;
+    int result; /* of the first that failed */
+    BlockRequest requests[PARALLEL];
+} Batch;
+
+static void transfer_done(BlockRequest *request)
+{
+    Batch *batch = request->opaque;
+
+    if (request->result < 0 && batch->result == 0) {
+        batch->result = request->result;
+    }
+    batch->pending--;
+    if (batch->pending == 0) {
+        aio_co_wake(batch->co);
+    }
+}
+
+static int wait_for(Batch *batch)
+{
+    while (batch->pending > 0) {
+        aio_co_yield();
+    }
+    batch->used = 0;
+    return batch->result;
+}
+
+static int transfer(Ext4Volume *volume, Batch *batch, uint8_t *buffer, size_t length,
+                    uint64_t offset)
+{
+    BlockRequest *request;
+    int result = batch->used == PARALLEL ? wait_for(batch) : 0;
+
+    if (result < 0) {
+        return result;
+    }
+    request = &batch->requests[batch->used++];
+    block_request_init(request, BLOCK_READ, buffer, length, (int64_t)offset);
+    request->opaque = batch;
+    batch->pending++;
+    block_submit(volume->node, request, transfer_done);
+    return 0;
+}
+
+static int read_runs(Ext4Volume *volume, const Ext4Inode *inode, uint8_t *buffer, size_t size,
+                     uint64_t offset, Batch *batch)
+{
+    const uint64_t mask = volume->block_size - 1;
+    int result = 0;
+
+    while (size > 0 && result == 0) {
+        Ext4Run run;
+        uint64_t inside = offset & mask;
+        size_t length;
+
+        result = ext4_map(volume, inode, offset >> volume->block_bits, &run);
+        if (result < 0) {
+            break;
+        }
+        length = size;
+        if (run.length <= (inside + size) >> volume->block_bits) {
+            length = (size_t)((run.length << volume->block_bits) - inside);
+        }
+        length = MIN(length, size);
+        if (run.physical == 0) {
+            memset(buffer, 0, length);
+        } else {
+            result = transfer(volume, batch, buffer, length,
+                              (run.physical << volume->block_bits) + inside);
+        }
+        buffer += length;
+        offset += length;
+        size -= length;
+    }
+    return result;
+}
+
+ssize_t ext4_read(Ext4Volume *volume, const Ext4Inode *inode, void *buffer, size_t size,
+                  uint64_t offset)
+{
+    Batch batch;
+    int result, waited;
+
+    if (offset >= inode->size || size == 0) {
+        return 0;
+    }
+    size = (size_t)MIN(size, inode->size - offset);
+    if (inode->flags & EXT4_INLINE_DATA_FL) {
+        return ext4_inline_read(volume, inode, buffer, size, offset);
+    }
+    batch.co = aio_co_self();
+    batch.pending = batch.used = 0;
+    batch.result = 0;
+    result = read_runs(volume, inode, buffer, size, offset, &batch);
+    waited = wait_for(&batch);
+    result = result < 0 ? result : waited;
+    return result < 0 ? result : (ssize_t)size;
+}
+
+int64_t ext4_seek(Ext4Volume *volume, const Ext4Inode *inode, int64_t offset, int whence)
+{
+    const uint64_t size = inode->size;
+    uint64_t at = (uint64_t)offset;
+
+    if (offset < 0 || at >= size) {
+        return -ENXIO;
+    }
+    if (inode->flags & EXT4_INLINE_DATA_FL) {
+        return whence == SEEK_DATA ? offset : (int64_t)size;
+    }
+    while (at < size) {
+        const uint64_t block = at >> volume->block_bits;
+        Ext4Run run;
+        int result = ext4_map(volume, inode, block, &run);
+
+        if (result < 0) {
+            return result;
+        }
+        if ((run.physical != 0) == (whence == SEEK_DATA)) {
+            return (int64_t)at;
+        }
+        if (run.length > (size >> volume->block_bits)) {
+            break; /* up to the end; the sum below cannot overflow */
+        }
+        at = (block + run.length) << volume->block_bits;
+    }
+    return whence == SEEK_DATA ? -ENXIO : (int64_t)size;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Opening a file system, and what is common to all of fs/ext4.
+ *
+ * How it works: libext2fs reads the superblock and the group descriptors and checks the former;
+ * what it does not check, and everything else here depends on, is checked after it. Bitmaps are never
+ * read.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <gio/gio.h>
+
+#include "aio/coroutine.h"
+#include "fs/ext4/channel.h"
+#include "fs/ext4/volume.h"
+
+#define BUFFER_LIMIT      (64u * 1024 * 1024)
+#define INODE_LIMIT       65536
+#define REPORTS_A_SECOND  8
+#define SUPER_MAGIC_AT    (1024 + 56)
+#define FIRST_INODE_LEAST 11
+
+int ext4_damaged(Ext4Volume *volume, uint32_t ino, const char *format, ...)
+{
+    const int64_t second = g_get_monotonic_time() / G_USEC_PER_SEC;
+    g_autofree char *text = NULL;
+    unsigned count;
+    va_list arguments;
+
+    atomic_fetch_add_explicit(&volume->damaged, 1, memory_order_relaxed);
+    if (atomic_exchange(&volume->report_second, second) != second) {
+        atomic_store(&volume->report_count, 0);
+    }
+    count = atomic_fetch_add(&volume->report_count, 1);
+    if (count >= REPORTS_A_SECOND) {
+        return -EUCLEAN;
+    }
+    va_start(arguments, format);
+    text = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    g_warning("'%s': inode %u: %s%s", volume->name, ino, text,
+              count == REPORTS_A_SECOND - 1 ? " (there is more)" : "");
+    return -EUCLEAN;
+}
+
+void ext4_get_stats(const Ext4Volume *volume, Ext4Stats *stats)
+{
+    ext4_buffers_count(volume->buffers, stats);
+    ext4_inodes_count(volume->inodes_cache, stats);
+    stats->reads = atomic_load_explicit(&volume->reads, memory_order_relaxed);
+    stats->read_bytes = atomic_load_explicit(&volume->read_bytes, memory_order_relaxed);
+    stats->damaged = atomic_load_explicit(&volume->damaged, memory_order_relaxed);
+}
+
+/* --- opening --- */
+
+G_GNUC_PRINTF(3, 4)
+static bool refuse(const Ext4Volume *volume, GError **error, const char *format, ...)
+{
+    g_autofree char *text = NULL;
+    va_list arguments;
+
+    va_start(arguments, format);
+    text = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "'%s': %s", volume->name, text);
+    return false;
+}
+
+static bool open_library(Ext4Volume *volume, GError **error)
+{
+    uint16_t magic = 0;
+    errcode_t code;
+    int result;
+
+    if (volume->node->size < SUPER_MAGIC_AT + (int64_t)sizeof(magic)) {
+        return refuse(volume, error, "it is too short for a file system");
+    }
+    result = block_read_now(volume->node, &magic, sizeof(magic), SUPER_MAGIC_AT);
+    if (result < 0) {
+        return refuse(volume, error, "%s", g_strerror(-result));
+    }
+    if (magic != EXT2_SUPER_MAGIC) {
+        return refuse(volume, error, "there is no ext2, ext3 or ext4 file system in it");
+    }
+    code = ext4_channel_open(volume->node, &volume->fs);
+    if (code == EXT2_ET_UNSUPP_FEATURE || code == EXT2_ET_RO_UNSUPP_FEATURE) {
+        return refuse(volume, error, "it has a feature that is not known here");
+    }
+    if (code != 0) {
+        return refuse(volume, error, "its superblock cannot be used: %s; try 'e2fsck -fn' on it",
+                      error_message(code));
+    }
+    return true;
+}
+
+/* Numbers that places are computed from. */
+static bool check_geometry(Ext4Volume *volume, GError **error)
+{
+    ext2_filsys fs = volume->fs;
+    struct ext2_super_block *super = fs->super;
+    const uint64_t blocks = ext2fs_blocks_count(super);
+    const unsigned inode_size = EXT2_INODE_SIZE(super);
+
+    volume->block_size = fs->blocksize;
+    volume->block_bits = EXT2_BLOCK_SIZE_BITS(super);
+    if (blocks > (uint64_t)volume->node->size >> volume->block_bits) {
+        return refuse(volume, error,
+                      "the file system has %" G_GUINT64_FORMAT " blocks of %u bytes, and the image "
+                      "only %" G_GINT64_FORMAT " bytes: is it cut off?",
+                      blocks, volume->block_size, volume->node->size);
+    }
+    volume->first_block = super->s_first_data_block;
+    volume->blocks = blocks;
+    volume->inodes = super->s_inodes_count;
+    volume->first_inode = EXT2_FIRST_INO(super);
+    volume->checksums = ext2fs_has_feature_metadata_csum(super);
+    if (inode_size < EXT2_GOOD_OLD_INODE_SIZE || inode_size > volume->block_size ||
+        (inode_size & (inode_size - 1)) != 0 || super->s_inodes_per_group == 0 ||
+        super->s_inodes_per_group >
+            (uint64_t)fs->inode_blocks_per_group * volume->block_size / inode_size ||
+        volume->inodes > (uint64_t)fs->group_desc_count * super->s_inodes_per_group ||
+        volume->first_inode < FIRST_INODE_LEAST || volume->first_inode > volume->inodes) {
+        return refuse(volume, error, "its superblock is damaged; try 'e2fsck -fn' on it");
+    }
+    return true;
+}
+
+/* Blocks that the kernel sets aside for its own use in file systems with extents. */
+static uint64_t kernel_reserve(const Ext4Volume *volume)
+{
+    const unsigned bits = volume->fs->cluster_ratio_bits;
+
+    return ext2fs_has_feature_extents(volume->fs->super)
+               ? MIN((volume->blocks >> bits) / 50, 4096) << bits
+               : 0;
+}
+
+static bool check_groups(Ext4Volume *volume, GError **error)
+{
+    ext2_filsys fs = volume->fs;
+    struct statvfs *usage = &volume->usage;
+    uint64_t free_clusters = 0, free_inodes = 0;
+
+    for (dgrp_t group = 0; group < fs->group_desc_count; group++) {
+        const uint64_t table = ext2fs_inode_table_loc(fs, group);
+
+        if (!ext2fs_group_desc_csum_verify(fs, group) ||
+            !ext4_has_blocks(volume, table, fs->inode_blocks_per_group)) {
+            return refuse(volume, error,
+                          "the descriptor of block group %u is damaged; try 'e2fsck -fn' on it",
+                          group);
+        }
+        free_clusters += ext2fs_bg_free_blocks_count(fs, group);
+        free_inodes += ext2fs_bg_free_inodes_count(fs, group);
+    }
+    const uint64_t overhead = (uint64_t)fs->super->s_overhead_clusters << fs->cluster_ratio_bits;
+    const uint64_t free_blocks = free_clusters << fs->cluster_ratio_bits;
+    const uint64_t reserved = ext2fs_r_blocks_count(fs->super) + kernel_reserve(volume);
+
+    *usage = (struct statvfs){
+        .f_bsize = volume->block_size,
+        .f_frsize = volume->block_size,
+        .f_blocks = volume->blocks - MIN(overhead, volume->blocks),
+        .f_bfree = free_blocks,
+        .f_bavail = free_blocks - MIN(reserved, free_blocks),
+        .f_files = volume->inodes,
+        .f_ffree = free_inodes,
+        .f_favail = free_inodes,
+        .f_namemax = EXT2_NAME_LEN,
+    };
+    return true;
+}
+
+static bool check_recovery(const Ext4Volume *volume, const Ext4Params *params, GError **error)
+{
+    if (ext2fs_has_feature_journal_needs_recovery(volume->fs->super) && !params->no_recovery) {
+        return refuse(volume, error,
+                      "it was not unmounted cleanly, and its journal holds changes; run "
+                      "'e2fsck -E journal_only' on it, or look at it without them with norecovery");
+    }
+    return true;
+}
+
+/* --- work that needs a coroutine, while nothing else runs --- */
+
+typedef struct RootCheck {
+    Ext4Volume *volume;
+    int result;
+    bool done;
+} RootCheck;
+
+static void check_root_here(void *opaque)
+{
+    RootCheck *check = opaque;
+    g_autoptr(Ext4Inode) root = NULL;
+
+    check->result = ext4_inode_get(check->volume, EXT4_ROOT, &root);
+    if (check->result == 0 && !S_ISDIR(root->attr.st_mode)) {
+        check->result = -ENOTDIR;
+    }
+    check->done = true;
+}
+
+static bool check_root(Ext4Volume *volume, GError **error)
+{
+    AioContext *ctx = aio_context_current(), *own = NULL;
+    RootCheck check = {.volume = volume};
+    AioCoroutine *co;
+
+    if (ctx == NULL) {
+        AioContextParams params;
+
+        aio_context_params_init(&params);
+        params.name = "open";
+        own = ctx = aio_context_new(&params, error);
+        if (ctx == NULL) {
+            return false;
+        }
+    }
+    co = aio_co_new(check_root_here, &check);
+    if (co != NULL) {
+        aio_co_enter(co);
+        while (!check.done) {
+            aio_context_poll(ctx, true);
+        }
+    } else {
+        check.result = -ENOMEM;
+    }
+    if (own != NULL) {
+        aio_context_free(own);
+    }
+    return check.result == 0 ||
+           refuse(volume, error, "its root directory cannot be read: %s; try 'e2fsck -fn' on it",
+                  g_strerror(-check.result));
+}
+
+Ext4Volume *ext4_open(BlockNode *node, const Ext4Params *params, GError **error)
+{
+    Ext4Volume *volume = g_new0(Ext4Volume, 1);
+
+    initialize_ext2_error_table();
+    volume->node = block_node_ref(node);
+    volume->name = g_strdup(node->name);
+    volume->acl = params->acl;
+    volume->buffers = ext4_buffers_new(BUFFER_LIMIT);
+    volume->inodes_cache = ext4_inodes_new(INODE_LIMIT);
+    if (!open_library(volume, error) || !check_geometry(volume, error) ||
+        !check_groups(volume, error) || !check_recovery(volume, params, error) ||
+        !check_root(volume, error)) {
+        ext4_close(volume);
+        return NULL;
+    }
+    return volume;
+}
+
+void ext4_close(Ext4Volume *volume)
+{
+    ext4_inodes_free(volume->inodes_cache);
+    ext4_buffers_free(volume->buffers);
+    if (volume->fs != NULL) {
+        ext2fs_free(volume->fs);
+    }
+    block_node_unref(volume->node);
+    g_free(volume->name);
+    g_free(volume);
+}
