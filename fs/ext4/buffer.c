@@ -187,7 +187,8 @@ int ext4_buffer_get(Ext4Volume *volume, Ext4BlockKind kind, const Ext4Inode *own
 {
     const uint32_t number = owner == NULL ? 0 : owner->ino;
     const size_t size = volume->block_size;
-    uint64_t count = MAX(1, MIN(ahead, AHEAD_BYTES / size));
+    uint64_t count = MAX(1, MIN(ahead, AHEAD_BYTES / size)), place;
+    bool escaped;
     int result;
 
     *found = find(volume->buffers, kind, number, block);
@@ -198,11 +199,15 @@ int ext4_buffer_get(Ext4Volume *volume, Ext4BlockKind kind, const Ext4Inode *own
         return -EUCLEAN;
     }
     count = MIN(count, volume->blocks - block);
+    place = ext4_overlay_find(volume->overlay, block, &count, &escaped);
     g_autofree uint8_t *data = g_try_malloc(count * size);
     if (data == NULL) {
         return -ENOMEM;
     }
-    result = block_co_read(volume->node, data, count * size, (int64_t)(block * size));
+    result = block_co_read(volume->node, data, count * size, (int64_t)(place * size));
+    if (escaped) {
+        ext4_overlay_unescape(data, size, 0);
+    }
     for (uint64_t i = 0; result == 0 && i < count; i++) {
         const uint8_t *from = data + i * size;
         Ext4Buffer *buffer;

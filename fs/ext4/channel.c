@@ -2,7 +2,7 @@
 /*
  * How libext2fs reads: see channel.h.
  *
- * The library opens a channel by a name and nothing else, so the node's address is the name.
+ * The library opens a channel by a name and nothing else, so the source's address is the name.
  * A negative count means bytes, and the block size changes on the way.
  */
 #include "fs/ext4/channel.h"
@@ -29,7 +29,7 @@ static errcode_t channel_set_blksize(io_channel channel, int size)
 
 static errcode_t channel_read64(io_channel channel, unsigned long long block, int count, void *data)
 {
-    BlockNode *node = channel->private_data;
+    const Ext4Source *source = channel->private_data;
     const uint64_t each = (uint64_t)channel->block_size;
     const uint64_t length = count < 0 ? (uint64_t) - (int64_t)count : (uint64_t)count * each;
     int result;
@@ -37,7 +37,8 @@ static errcode_t channel_read64(io_channel channel, unsigned long long block, in
     if (block > INT64_MAX / each || length > SIZE_MAX) {
         return EXT2_ET_BAD_BLOCK_NUM;
     }
-    result = block_read_now(node, data, (size_t)length, (int64_t)(block * each));
+    result = ext4_overlay_read_now(source->node, source->overlay, data, (size_t)length,
+                                   (int64_t)(block * each));
     return result < 0 ? -result : 0;
 }
 
@@ -79,9 +80,9 @@ static const struct struct_io_manager manager = {
 static errcode_t channel_open(const char *name, int flags, io_channel *opened)
 {
     io_channel channel = calloc(1, sizeof(*channel));
-    void *node;
+    void *source;
 
-    if (channel == NULL || sscanf(name, "%p", &node) != 1) {
+    if (channel == NULL || sscanf(name, "%p", &source) != 1) {
         free(channel);
         return EXT2_ET_NO_MEMORY;
     }
@@ -90,14 +91,14 @@ static errcode_t channel_open(const char *name, int flags, io_channel *opened)
     channel->name = strdup(name);
     channel->block_size = 1024;
     channel->refcount = 1;
-    channel->private_data = node;
+    channel->private_data = source;
     *opened = channel;
     return 0;
 }
 
-errcode_t ext4_channel_open(BlockNode *node, ext2_filsys *fs)
+errcode_t ext4_channel_open(const Ext4Source *source, ext2_filsys *fs)
 {
-    g_autofree char *name = g_strdup_printf("%p", (void *)node);
+    g_autofree char *name = g_strdup_printf("%p", (const void *)source);
 
     *fs = NULL;
     return ext2fs_open2(name, NULL, EXT2_FLAG_64BITS, 0, 0, (io_manager)(uintptr_t)&manager, fs);

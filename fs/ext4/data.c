@@ -19,17 +19,27 @@
 
 #define PARALLEL 16
 
+typedef struct Transfer {
+    BlockRequest request;
+    bool escaped;
+    uint64_t inside; /* the first byte's place in its block, if escaped */
+} Transfer;
+
 typedef struct Batch {
     AioCoroutine *co;
     unsigned pending, used;
     int result; /* of the first that failed */
-    BlockRequest requests[PARALLEL];
+    Transfer transfers[PARALLEL];
 } Batch;
 
 static void transfer_done(BlockRequest *request)
 {
+    Transfer *transfer = aio_container_of(request, Transfer, request);
     Batch *batch = request->opaque;
 
+    if (request->result == 0 && transfer->escaped) {
+        ext4_overlay_unescape(request->iov[0].iov_base, request->iov[0].iov_len, transfer->inside);
+    }
     if (request->result < 0 && batch->result == 0) {
         batch->result = request->result;
     }
@@ -48,20 +58,24 @@ static int wait_for(Batch *batch)
     return batch->result;
 }
 
-static int transfer(Ext4Volume *volume, Batch *batch, uint8_t *buffer, size_t length,
-                    uint64_t offset)
+/* Read @length bytes from byte @inside of block @block on. */
+static int start_transfer(Ext4Volume *volume, Batch *batch, uint8_t *buffer, size_t length,
+                          uint64_t block, uint64_t inside, bool escaped)
 {
-    BlockRequest *request;
+    Transfer *transfer;
     int result = batch->used == PARALLEL ? wait_for(batch) : 0;
 
     if (result < 0) {
         return result;
     }
-    request = &batch->requests[batch->used++];
-    block_request_init(request, BLOCK_READ, buffer, length, (int64_t)offset);
-    request->opaque = batch;
+    transfer = &batch->transfers[batch->used++];
+    transfer->escaped = escaped;
+    transfer->inside = inside;
+    block_request_init(&transfer->request, BLOCK_READ, buffer, length,
+                       (int64_t)((block << volume->block_bits) + inside));
+    transfer->request.opaque = batch;
     batch->pending++;
-    block_submit(volume->node, request, transfer_done);
+    block_submit(volume->node, &transfer->request, transfer_done);
     return 0;
 }
 
@@ -72,13 +86,18 @@ static int read_runs(Ext4Volume *volume, const Ext4Inode *inode, uint8_t *buffer
     int result = 0;
 
     while (size > 0 && result == 0) {
-        Ext4Run run;
-        uint64_t inside = offset & mask;
+        const uint64_t inside = offset & mask;
+        uint64_t place = 0;
+        bool escaped = false;
         size_t length;
+        Ext4Run run;
 
         result = ext4_map(volume, inode, offset >> volume->block_bits, &run);
         if (result < 0) {
             break;
+        }
+        if (run.physical != 0) {
+            place = ext4_overlay_find(volume->overlay, run.physical, &run.length, &escaped);
         }
         length = size;
         if (run.length <= (inside + size) >> volume->block_bits) {
@@ -88,8 +107,7 @@ static int read_runs(Ext4Volume *volume, const Ext4Inode *inode, uint8_t *buffer
         if (run.physical == 0) {
             memset(buffer, 0, length);
         } else {
-            result = transfer(volume, batch, buffer, length,
-                              (run.physical << volume->block_bits) + inside);
+            result = start_transfer(volume, batch, buffer, length, place, inside, escaped);
         }
         buffer += length;
         offset += length;

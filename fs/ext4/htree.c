@@ -2,10 +2,10 @@
 /*
  * The index of a large directory: see htree.h.
  *
- * How it works: block 0 is the root: entries for "." and "..", of which the second takes the rest of the
- * block, and in that the head of the index and its entries, each a hash and the block with the
- * names from that hash on. Below it are up to two more levels. Names with equal hashes may
- * go on in the next block; then the lowest bit of its hash is set.
+ * How it works: block 0 is the root: entries for "." and "..", of which the second takes the
+ * rest of the block, and in that the head of the index and its entries, each a hash and the block
+ * with the names from that hash on. Below it are up to two more levels. Names with equal hashes
+ * may go on in the next block; then the lowest bit of its hash is set.
  */
 #include "fs/ext4/htree.h"
 

@@ -3,8 +3,8 @@
  * Opening a file system, and what is common to all of fs/ext4.
  *
  * How it works: libext2fs reads the superblock and the group descriptors and checks the former;
- * what it does not check, and everything else here depends on, is checked after it. Bitmaps are never
- * read.
+ * what it does not check, and everything else here depends on, is checked after it. Bitmaps are
+ * never read.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -13,7 +13,10 @@
 #include <gio/gio.h>
 
 #include "aio/coroutine.h"
+#include "fs/block/raw.h"
+#include "fs/block/slice.h"
 #include "fs/ext4/channel.h"
+#include "fs/ext4/journal.h"
 #include "fs/ext4/volume.h"
 
 #define BUFFER_LIMIT      (64u * 1024 * 1024)
@@ -69,8 +72,39 @@ static bool refuse(const Ext4Volume *volume, GError **error, const char *format,
     return false;
 }
 
+/* The command that checks it; of a format that e2fsck cannot read only with words. */
+static char *fsck_command(const Ext4Volume *volume, const char *options)
+{
+    int64_t offset;
+    const BlockNode *bottom = block_slice_bottom(volume->node, &offset);
+
+    if (block_raw_fd(bottom) < 0) {
+        return g_strdup_printf("'e2fsck %s' on it (serve it with 'sluicefs disk')", options);
+    }
+    if (offset == 0) {
+        return g_strdup_printf("e2fsck %s '%s'", options, bottom->name);
+    }
+    return g_strdup_printf("e2fsck %s '%s?offset=%" G_GINT64_FORMAT "'", options, bottom->name,
+                           offset);
+}
+
+/* The same, and how to find out more. */
+G_GNUC_PRINTF(3, 4)
+static bool refuse_damaged(const Ext4Volume *volume, GError **error, const char *format, ...)
+{
+    g_autofree char *command = fsck_command(volume, "-fn");
+    g_autofree char *text = NULL;
+    va_list arguments;
+
+    va_start(arguments, format);
+    text = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    return refuse(volume, error, "%s; look with: %s", text, command);
+}
+
 static bool open_library(Ext4Volume *volume, GError **error)
 {
+    const Ext4Source source = {.node = volume->node, .overlay = volume->overlay};
     uint16_t magic = 0;
     errcode_t code;
     int result;
@@ -78,20 +112,21 @@ static bool open_library(Ext4Volume *volume, GError **error)
     if (volume->node->size < SUPER_MAGIC_AT + (int64_t)sizeof(magic)) {
         return refuse(volume, error, "it is too short for a file system");
     }
-    result = block_read_now(volume->node, &magic, sizeof(magic), SUPER_MAGIC_AT);
+    result =
+        ext4_overlay_read_now(volume->node, volume->overlay, &magic, sizeof(magic), SUPER_MAGIC_AT);
     if (result < 0) {
         return refuse(volume, error, "%s", g_strerror(-result));
     }
     if (magic != EXT2_SUPER_MAGIC) {
         return refuse(volume, error, "there is no ext2, ext3 or ext4 file system in it");
     }
-    code = ext4_channel_open(volume->node, &volume->fs);
+    code = ext4_channel_open(&source, &volume->fs);
     if (code == EXT2_ET_UNSUPP_FEATURE || code == EXT2_ET_RO_UNSUPP_FEATURE) {
         return refuse(volume, error, "it has a feature that is not known here");
     }
     if (code != 0) {
-        return refuse(volume, error, "its superblock cannot be used: %s; try 'e2fsck -fn' on it",
-                      error_message(code));
+        return refuse_damaged(volume, error, "its superblock cannot be used: %s",
+                              error_message(code));
     }
     return true;
 }
@@ -123,7 +158,7 @@ static bool check_geometry(Ext4Volume *volume, GError **error)
             (uint64_t)fs->inode_blocks_per_group * volume->block_size / inode_size ||
         volume->inodes > (uint64_t)fs->group_desc_count * super->s_inodes_per_group ||
         volume->first_inode < FIRST_INODE_LEAST || volume->first_inode > volume->inodes) {
-        return refuse(volume, error, "its superblock is damaged; try 'e2fsck -fn' on it");
+        return refuse_damaged(volume, error, "its superblock is damaged");
     }
     return true;
 }
@@ -149,9 +184,8 @@ static bool check_groups(Ext4Volume *volume, GError **error)
 
         if (!ext2fs_group_desc_csum_verify(fs, group) ||
             !ext4_has_blocks(volume, table, fs->inode_blocks_per_group)) {
-            return refuse(volume, error,
-                          "the descriptor of block group %u is damaged; try 'e2fsck -fn' on it",
-                          group);
+            return refuse_damaged(volume, error, "the descriptor of block group %u is damaged",
+                                  group);
         }
         free_clusters += ext2fs_bg_free_blocks_count(fs, group);
         free_inodes += ext2fs_bg_free_inodes_count(fs, group);
@@ -174,67 +208,116 @@ static bool check_groups(Ext4Volume *volume, GError **error)
     return true;
 }
 
-static bool check_recovery(const Ext4Volume *volume, const Ext4Params *params, GError **error)
-{
-    if (ext2fs_has_feature_journal_needs_recovery(volume->fs->super) && !params->no_recovery) {
-        return refuse(volume, error,
-                      "it was not unmounted cleanly, and its journal holds changes; run "
-                      "'e2fsck -E journal_only' on it, or look at it without them with norecovery");
-    }
-    return true;
-}
-
 /* --- work that needs a coroutine, while nothing else runs --- */
 
-typedef struct RootCheck {
+typedef struct Task {
     Ext4Volume *volume;
+    void (*work)(struct Task *task);
+    const char *why; /* may stay NULL */
     int result;
     bool done;
-} RootCheck;
+} Task;
 
-static void check_root_here(void *opaque)
+static void run_task(void *opaque)
 {
-    RootCheck *check = opaque;
-    g_autoptr(Ext4Inode) root = NULL;
+    Task *task = opaque;
 
-    check->result = ext4_inode_get(check->volume, EXT4_ROOT, &root);
-    if (check->result == 0 && !S_ISDIR(root->attr.st_mode)) {
-        check->result = -ENOTDIR;
-    }
-    check->done = true;
+    task->work(task);
+    task->done = true;
 }
 
-static bool check_root(Ext4Volume *volume, GError **error)
+static int run_now(Ext4Volume *volume, Task *task)
 {
     AioContext *ctx = aio_context_current(), *own = NULL;
-    RootCheck check = {.volume = volume};
     AioCoroutine *co;
 
+    task->volume = volume;
     if (ctx == NULL) {
+        g_autoptr(GError) error = NULL;
         AioContextParams params;
 
         aio_context_params_init(&params);
         params.name = "open";
-        own = ctx = aio_context_new(&params, error);
+        own = ctx = aio_context_new(&params, &error);
         if (ctx == NULL) {
-            return false;
+            return task->result = error->code > 0 ? -error->code : -ENOMEM;
         }
     }
-    co = aio_co_new(check_root_here, &check);
+    co = aio_co_new(run_task, task);
+    task->result = co == NULL ? -ENOMEM : 0;
     if (co != NULL) {
         aio_co_enter(co);
-        while (!check.done) {
+        while (!task->done) {
             aio_context_poll(ctx, true);
         }
-    } else {
-        check.result = -ENOMEM;
     }
     if (own != NULL) {
         aio_context_free(own);
     }
-    return check.result == 0 ||
-           refuse(volume, error, "its root directory cannot be read: %s; try 'e2fsck -fn' on it",
-                  g_strerror(-check.result));
+    return task->result;
+}
+
+static void load_journal(Task *task)
+{
+    task->result = ext4_journal_load(task->volume, &task->volume->overlay, &task->why);
+}
+
+/* What was read from the file system as it was without its journal's content. */
+static void forget_all(Ext4Volume *volume)
+{
+    ext4_inodes_free(volume->inodes_cache);
+    ext4_buffers_free(volume->buffers);
+    volume->buffers = ext4_buffers_new(BUFFER_LIMIT);
+    volume->inodes_cache = ext4_inodes_new(INODE_LIMIT);
+    ext2fs_free(g_steal_pointer(&volume->fs));
+}
+
+static bool recover(Ext4Volume *volume, const Ext4Params *params, GError **error)
+{
+    Task task = {.work = load_journal};
+
+    if (!ext2fs_has_feature_journal_needs_recovery(volume->fs->super)) {
+        return true;
+    }
+    if (params->no_recovery) {
+        g_message("'%s' was not unmounted cleanly; what its journal holds is not shown",
+                  volume->name);
+        return true;
+    }
+    if (run_now(volume, &task) < 0) {
+        g_autofree char *command = fsck_command(volume, "-E journal_only");
+
+        return refuse(volume, error,
+                      "it was not unmounted cleanly, and %s; run %s, or look at it without its "
+                      "journal with norecovery",
+                      task.why != NULL ? task.why : g_strerror(-task.result), command);
+    }
+    if (volume->overlay == NULL) {
+        return true;
+    }
+    g_message("'%s' was not unmounted cleanly: %zu blocks are shown as its journal holds them",
+              volume->name, volume->overlay->count);
+    forget_all(volume);
+    return open_library(volume, error) && check_geometry(volume, error);
+}
+
+static void check_root_here(Task *task)
+{
+    g_autoptr(Ext4Inode) root = NULL;
+
+    task->result = ext4_inode_get(task->volume, EXT4_ROOT, &root);
+    if (task->result == 0 && !S_ISDIR(root->attr.st_mode)) {
+        task->result = -ENOTDIR;
+    }
+}
+
+static bool check_root(Ext4Volume *volume, GError **error)
+{
+    Task task = {.work = check_root_here};
+
+    return run_now(volume, &task) == 0 ||
+           refuse_damaged(volume, error, "its root directory cannot be read: %s",
+                          g_strerror(-task.result));
 }
 
 Ext4Volume *ext4_open(BlockNode *node, const Ext4Params *params, GError **error)
@@ -248,7 +331,7 @@ Ext4Volume *ext4_open(BlockNode *node, const Ext4Params *params, GError **error)
     volume->buffers = ext4_buffers_new(BUFFER_LIMIT);
     volume->inodes_cache = ext4_inodes_new(INODE_LIMIT);
     if (!open_library(volume, error) || !check_geometry(volume, error) ||
-        !check_groups(volume, error) || !check_recovery(volume, params, error) ||
+        !recover(volume, params, error) || !check_groups(volume, error) ||
         !check_root(volume, error)) {
         ext4_close(volume);
         return NULL;
@@ -263,6 +346,7 @@ void ext4_close(Ext4Volume *volume)
     if (volume->fs != NULL) {
         ext2fs_free(volume->fs);
     }
+    ext4_overlay_free(volume->overlay);
     block_node_unref(volume->node);
     g_free(volume->name);
     g_free(volume);

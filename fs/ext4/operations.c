@@ -3,11 +3,11 @@
  * An ext2/3/4 file system as a directory: the operations.
  *
  * How it works: each operation is a coroutine that begins on the worker with the request; it
- * yields where a block has to be read and ends with the answer. What it needs to know is
- * in the request's scratch room. Nothing changes while the file system is served (the image
- * is locked), so the kernel may keep names, attributes and data for as long as it likes, is told not
- * to announce opens at all, and numbers of nodes are those of inodes, but for the
- * root, which is 1 there and 2 here (1 here is a list of bad blocks that no name leads to).
+ * yields where a block has to be read and ends with the answer. What it needs to know is in the
+ * request's scratch room. Nothing changes while the file system is served (the image is locked), so
+ * the kernel may keep names, attributes and data for as long as it likes, and is told not to
+ * announce opens at all. Numbers of nodes are those of inodes, but for the root, which is 1 there
+ * and 2 here (1 here is a list of bad blocks that no name leads to).
  */
 #include <assert.h>
 #include <dirent.h>

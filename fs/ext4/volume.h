@@ -18,6 +18,7 @@
 #include "fs/ext4/buffer.h"
 #include "fs/ext4/ext4.h"
 #include "fs/ext4/inode.h"
+#include "fs/ext4/overlay.h"
 
 /* Structures of the disk are used as they are. */
 static_assert(G_BYTE_ORDER == G_LITTLE_ENDIAN, "the disk's byte order");
@@ -28,6 +29,7 @@ struct Ext4Volume {
     BlockNode *node; /* referenced */
     char *name;
     ext2_filsys fs;
+    Ext4Overlay *overlay; /* what the journal holds; NULL: nothing */
     unsigned block_size, block_bits;
     uint64_t first_block, blocks; /* blocks [first_block, blocks) exist */
     uint32_t inodes, first_inode; /* inodes [first_inode, inodes] and the root are files */

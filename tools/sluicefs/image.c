@@ -5,6 +5,7 @@
 
 #include <gio/gio.h>
 
+#include "fs/block/nbd.h"
 #include "fs/block/slice.h"
 #include "fs/disk/table.h"
 #include "fs/ext4/ext4.h"
@@ -131,7 +132,8 @@ int image_run(Options *options)
     options->mount_set |= MS_RDONLY;
     options->mount_clear &= ~(unsigned long)MS_RDONLY;
     /* The daemon's working directory is another. */
-    path = g_canonicalize_filename(source, NULL);
+    path = block_nbd_is_uri(source) ? block_nbd_absolute_uri(source)
+                                    : g_canonicalize_filename(source, NULL);
     return serve_run(&image_backend, options, path, count == 2 ? first : source,
                      g_ptr_array_index(options->arguments, count - 1));
 }
