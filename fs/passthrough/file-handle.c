@@ -163,3 +163,57 @@ int fs_file_handle_open(const FsFileHandle *handle)
 {
     return open_handle(handle->mount->fd, handle->name, handle->length, handle->type);
 }
+
+/* Where in a handle, in words of 32 bits, number and generation are; the rest is zero. */
+typedef struct HandleLayout {
+    int type;
+    unsigned length, number, generation;
+} HandleLayout;
+
+static const HandleLayout layouts[] = {
+    {1, 8, 0, 1},     /* number, generation: ext4 and what else has no form of its own */
+    {1, 12, 1, 0},    /* tmpfs: generation, number of 64 bits */
+    {0x81, 12, 0, 2}, /* xfs: number of 64 bits, generation */
+};
+
+static const HandleLayout *find_layout(int type, unsigned length)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(layouts); i++) {
+        if (layouts[i].type == type && layouts[i].length == length) {
+            return &layouts[i];
+        }
+    }
+    return NULL;
+}
+
+/* The bytes of @packed in a handle of @layout. */
+static void unpack(const HandleLayout *layout, uint64_t packed, uint32_t words[3])
+{
+    memset(words, 0, 3 * sizeof(words[0]));
+    words[layout->number] = (uint32_t)packed;
+    words[layout->generation] = (uint32_t)(packed >> 32);
+}
+
+bool fs_handle_pack(const FsHandleName *name, uint64_t *packed)
+{
+    const HandleLayout *layout = find_layout(name->type, name->length);
+    uint32_t words[3] = {0}, again[3];
+    if (!layout) {
+        return false;
+    }
+    memcpy(words, name->name, name->length);
+    *packed = (uint64_t)words[layout->generation] << 32 | words[layout->number];
+    unpack(layout, *packed, again);
+    return memcmp(words, again, sizeof(words)) == 0 && words[layout->number] < 1u << 31;
+}
+
+int fs_handle_open_packed(const FsFileHandle *like, uint64_t packed)
+{
+    const HandleLayout *layout = find_layout(like->type, like->length);
+    uint32_t words[3];
+    if (!layout) {
+        return -ESTALE;
+    }
+    unpack(layout, packed, words);
+    return open_handle(like->mount->fd, words, like->length, like->type);
+}

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 typedef struct FsMount FsMount;
@@ -59,5 +60,14 @@ bool fs_file_handle_is(const FsFileHandle *handle, const FsHandleName *name);
 
 /** An O_PATH descriptor, or negative errno (-ESTALE: the file is gone). Any thread. */
 int fs_file_handle_open(const FsFileHandle *handle);
+
+/**
+ * A handle in 64 bits: generation << 32 | inode number below 2^31. False: it is not of
+ * a kind where that is all there is (those of ext2 to ext4, f2fs, xfs, tmpfs are).
+ */
+bool fs_handle_pack(const FsHandleName *name, uint64_t *packed);
+
+/** Open a packed handle of the same file system and kind as @like, as fs_file_handle_open(). */
+int fs_handle_open_packed(const FsFileHandle *like, uint64_t packed);
 
 #endif /* SLUICE_FS_PASSTHROUGH_FILE_HANDLE_H */

@@ -10,6 +10,10 @@
  * compared as well. fd goes from -1 to a descriptor at most once (fs_inode_pin());
  * who holds a reference may use it from then on.
  *
+ * Stable ids: the lower half of a node id is the file's number, so its chain is known from
+ * the id alone; a file that has none (another mount, another kind of handle) gets its
+ * slot's number with the bit SLOT_ID set, which no file's number has.
+ *
  * An inode leaves in this order: last reference dropped (from now on nobody
  * can take one), taken out of its chain under the shard's lock, descriptor
  * closed, slot released. A lookup that meets it between the first two steps
@@ -20,9 +24,20 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define FIRST_BUCKETS 64u
+#define SLOT_ID       (UINT64_C(1) << 31)
+
+FsInodeKey fs_inode_key_of(const struct statx *stx)
+{
+    return (FsInodeKey){
+        .dev = makedev(stx->stx_dev_major, stx->stx_dev_minor),
+        .ino = stx->stx_ino,
+        .mount_id = (stx->stx_mask & STATX_MNT_ID) ? stx->stx_mnt_id : 0,
+    };
+}
 
 static uint64_t key_hash(const FsInodeKey *key)
 {
@@ -54,6 +69,7 @@ void fs_inodes_init(FsInodeTable *table, FsInodeCloseFn *close, void *opaque)
     table->close = close;
     table->opaque = opaque;
     fs_mounts_init(&table->mounts);
+    table->stable_like = (FsInodeKey){0};
     atomic_init(&table->descriptors, 0);
     atomic_init(&table->by_handle, 0);
     for (unsigned i = 0; i < FS_INODE_SHARDS; i++) {
@@ -63,6 +79,25 @@ void fs_inodes_init(FsInodeTable *table, FsInodeCloseFn *close, void *opaque)
         shard->buckets = g_new0(FsInode *, FIRST_BUCKETS);
         shard->count = 0;
     }
+}
+
+void fs_inodes_use_stable_ids(FsInodeTable *table, const FsInodeKey *like)
+{
+    table->stable_like = *like;
+}
+
+/* The node id of a new inode. */
+static uint64_t choose_id(const FsInodeTable *table, const FsSlot *slot, const FsInodeFound *found)
+{
+    const FsInodeKey *like = &table->stable_like;
+    uint64_t id = fs_slot_id(slot), packed;
+    if (like->dev == 0 || id == FS_INODE_ROOT_ID) {
+        return id;
+    }
+    bool stable = found->key.dev == like->dev && found->key.mount_id == like->mount_id &&
+                  found->handle && fs_handle_pack(found->handle, &packed) &&
+                  (uint32_t)packed == found->key.ino && packed != FS_INODE_ROOT_ID;
+    return stable ? packed : id | SLOT_ID;
 }
 
 static void close_descriptor(FsInodeTable *table, int fd, mode_t type)
@@ -147,6 +182,7 @@ static FsInode *insert_locked(FsInodeTable *table, FsInodeShard *shard, uint64_t
         return NULL;
     }
     inode->table = table;
+    inode->id = choose_id(table, &inode->slot, found);
     inode->handle = found->by_handle && found->handle
                         ? fs_file_handle_new(&table->mounts, found->handle, found->fd, found->type)
                         : NULL;
@@ -239,7 +275,23 @@ void fs_path_fd_clear(FsPathFd *path)
 
 FsInode *fs_inode_get(FsInodeTable *table, uint64_t id)
 {
-    return (FsInode *)fs_slots_get(&table->slots, id);
+    if (table->stable_like.dev == 0 || id == FS_INODE_ROOT_ID) {
+        return (FsInode *)fs_slots_get(&table->slots, id);
+    }
+    if (id & SLOT_ID) {
+        return (FsInode *)fs_slots_get(&table->slots, id & ~SLOT_ID);
+    }
+    FsInodeKey key = table->stable_like;
+    key.ino = (uint32_t)id;
+    uint64_t hash = key_hash(&key);
+    FsInodeShard *shard = shard_of(table, hash);
+    pthread_mutex_lock(&shard->lock);
+    FsInode *inode = *bucket_of(shard, hash);
+    while (inode && !(inode->id == id && fs_slot_try_ref(&inode->slot))) {
+        inode = inode->next;
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return inode;
 }
 
 FsInode *fs_inode_ref(FsInode *inode)

@@ -32,6 +32,7 @@ typedef struct FsInodeKey {
 typedef struct FsInode {
     FsSlot slot;
     FsInodeTable *table;
+    uint64_t id;                     /**< node id for the kernel */
     _Atomic int fd;                  /**< O_PATH; -1: handle is to be opened; use fs_inode_path() */
     FsFileHandle *handle;            /**< owned; NULL if fd was there from the beginning */
     mode_t type;                     /**< S_IFMT bits */
@@ -62,6 +63,7 @@ struct FsInodeTable {
     FsInodeCloseFn *close;
     void *opaque;
     FsMounts mounts;
+    FsInodeKey stable_like; /**< stable ids: where files must lie to have one; dev 0: none has */
     _Atomic uint32_t descriptors; /**< inodes that hold one */
     _Atomic uint32_t by_handle;   /**< inodes that began without one */
 };
@@ -76,8 +78,17 @@ typedef struct FsInodeFound {
     bool by_handle;             /**< a new inode keeps the handle and not the descriptor */
 } FsInodeFound;
 
+/** The key of what fs_resolve_statx() has found. */
+FsInodeKey fs_inode_key_of(const struct statx *stx);
+
 /** @close: NULL for close(2). */
 void fs_inodes_init(FsInodeTable *table, FsInodeCloseFn *close, void *opaque);
+
+/**
+ * From now on a node id is the packed handle (file-handle.h) of a file on the file system and
+ * mount of @like, so that it stays valid after it was forgotten. Before the root is made.
+ */
+void fs_inodes_use_stable_ids(FsInodeTable *table, const FsInodeKey *like);
 
 /** Close every inode that is left, also the root. Nobody else may use the table. */
 void fs_inodes_fini(FsInodeTable *table);
@@ -149,7 +160,13 @@ uint64_t fs_inode_lookups(FsInode *inode);
 
 static inline uint64_t fs_inode_id(const FsInode *inode)
 {
-    return fs_slot_id(&inode->slot);
+    return inode->id;
+}
+
+/** What tells a node id from an earlier use of the same number. */
+static inline uint32_t fs_inode_generation(const FsInode *inode)
+{
+    return inode->id >> 32;
 }
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FsInode, fs_inode_put)

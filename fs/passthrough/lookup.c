@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /** LOOKUP and FORGET: inodes enter and leave the kernel's knowledge. */
+#include <fcntl.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -9,15 +10,6 @@
 /* How often a lookup without a descriptor asks the kernel to give some back. */
 #define RECLAIM_TRIES 3
 
-static FsInodeKey key_of(const struct statx *stx)
-{
-    return (FsInodeKey){
-        .dev = makedev(stx->stx_dev_major, stx->stx_dev_minor),
-        .ino = stx->stx_ino,
-        .mount_id = (stx->stx_mask & STATX_MNT_ID) ? stx->stx_mnt_id : 0,
-    };
-}
-
 /*
  * See whether the file is to be known by handle, and get the handle if it is, or if it
  * might be already. 0 or negative errno.
@@ -25,9 +17,9 @@ static FsInodeKey key_of(const struct statx *stx)
 static int find_handle(FsPassthrough *pt, FsInodeFound *found, FsHandleName *handle)
 {
     found->by_handle = fs_inode_descriptors(&pt->inodes) >= pt->kept_inodes;
-    if ((!found->by_handle &&
-         atomic_load_explicit(&pt->inodes.by_handle, memory_order_relaxed) == 0) ||
-        atomic_load_explicit(&found->backing->no_handles, memory_order_relaxed)) {
+    bool needed = found->by_handle || pt->params.export_support ||
+                  atomic_load_explicit(&pt->inodes.by_handle, memory_order_relaxed) > 0;
+    if (!needed || atomic_load_explicit(&found->backing->no_handles, memory_order_relaxed)) {
         return 0;
     }
     int error = fs_file_handle_read(found->fd, handle);
@@ -50,7 +42,7 @@ void fs_entry_pin(FsPassthrough *pt, int parent_fd, const char *name)
     if (fd < 0) {
         return;
     }
-    FsInodeFound found = {.key = key_of(&stx), .fd = fd, .handle = &handle};
+    FsInodeFound found = {.key = fs_inode_key_of(&stx), .fd = fd, .handle = &handle};
     if ((stx.stx_nlink > 1 && !S_ISDIR(stx.stx_mode)) || fs_file_handle_read(fd, &handle) < 0) {
         close(fd);
         return;
@@ -63,7 +55,7 @@ int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *stx,
 {
     memset(entry, 0, sizeof(*entry));
     fs_stat_from_statx(&entry->attr, stx);
-    FsInodeKey key = key_of(stx);
+    FsInodeKey key = fs_inode_key_of(stx);
     FsHandleName handle;
     FsInodeFound found = {.key = key, .fd = fd, .type = entry->attr.st_mode};
     found.backing = fs_backing_get(&pt->backings, key.dev, fd);
@@ -78,7 +70,7 @@ int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *stx,
         return -ENOMEM;
     }
     entry->ino = fs_inode_id(inode);
-    entry->generation = fs_slot_generation(&inode->slot);
+    entry->generation = fs_inode_generation(inode);
     entry->attr.st_ino = fs_backing_shown_ino(backing, key.ino);
     entry->attr_timeout = pt->attr_timeout;
     entry->entry_timeout = pt->entry_timeout;
@@ -119,6 +111,84 @@ static void lookup_reply(fuse_req_t req, FsPassthrough *pt, int error,
     }
 }
 
+/* Whether a directory (O_PATH) is the root or below it. */
+static bool is_inside(const FsPassthrough *pt, int dir)
+{
+    const FsInodeKey *root = &pt->root->key;
+    const unsigned how = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+    FsInodeKey last = {0};
+    int fd = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+    bool inside = false;
+    struct statx stx;
+    while (fd >= 0 && !inside && statx(fd, "", how, STATX_INO | STATX_MNT_ID, &stx) == 0) {
+        FsInodeKey key = fs_inode_key_of(&stx);
+        if (key.dev == last.dev && key.ino == last.ino && key.mount_id == last.mount_id) {
+            break; /* the host's root */
+        }
+        inside = key.dev == root->dev && key.ino == root->ino && key.mount_id == root->mount_id;
+        last = key;
+        int up = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        close(fd);
+        fd = up;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return inside;
+}
+
+/* An entry for @fd, consumed, which came from a file handle of a client. */
+static int entry_from_outside(FsPassthrough *pt, int fd, struct fuse_entry_param *entry)
+{
+    struct statx stx;
+    int error = fd < 0 ? fd : fs_resolve_statx(fd, &stx);
+    if (!error && (stx.stx_nlink == 0 || (S_ISDIR(stx.stx_mode) && !is_inside(pt, fd)))) {
+        error = -ESTALE;
+    }
+    if (error) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return error;
+    }
+    return fs_entry_from_descriptor(pt, fd, &stx, entry, NULL);
+}
+
+/* LOOKUP of ".": the kernel has a node id from a file handle, and may have forgotten it. */
+static int lookup_itself(FsPassthrough *pt, uint64_t id, struct fuse_entry_param *entry)
+{
+    g_autoptr(FsInode) inode = fs_inode_get(&pt->inodes, id);
+    int fd;
+    if (inode) {
+        g_auto(FsPathFd) path = fs_inode_path(inode);
+        fd = path.fd < 0 ? path.fd : fcntl(path.fd, F_DUPFD_CLOEXEC, 0);
+        fd = path.fd >= 0 && fd < 0 ? -ENFILE : fd;
+    } else {
+        fd = fs_handle_open_packed(pt->root_handle, id);
+    }
+    int error = entry_from_outside(pt, fd, entry);
+    if (!error && entry->ino != id) {
+        fs_inode_forget(&pt->inodes, entry->ino, 1);
+        error = -ESTALE;
+    }
+    return error == -ENOENT ? -ESTALE : error;
+}
+
+/* LOOKUP of "..": where a directory hangs that was reached by its handle. */
+static int lookup_parent(FsPassthrough *pt, uint64_t id, struct fuse_entry_param *entry)
+{
+    g_autoptr(FsInode) inode = fs_inode_get(&pt->inodes, id);
+    if (!inode || inode == pt->root) {
+        return -ESTALE;
+    }
+    g_auto(FsPathFd) path = fs_inode_path(inode);
+    if (path.fd < 0) {
+        return path.fd;
+    }
+    int fd = openat(path.fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return entry_from_outside(pt, fd < 0 ? -errno : fd, entry);
+}
+
 typedef struct LookupCall {
     FsInode *parent; /* referenced */
     const char *name;
@@ -148,6 +218,13 @@ static void lookup_on_helper(FsRequest *request, void *opaque)
 void fs_op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 {
     FsPassthrough *pt = fs_passthrough_of(req);
+    if (pt->params.export_support && (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)) {
+        struct fuse_entry_param entry;
+        int error =
+            name[1] ? lookup_parent(pt, parent_id, &entry) : lookup_itself(pt, parent_id, &entry);
+        lookup_reply(req, pt, error, &entry);
+        return;
+    }
     g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
     if (!parent) {
         fuse_reply_err(req, ESTALE);

@@ -103,29 +103,38 @@ static int open_root(const FsPassthroughParams *params, GError **error)
     return fd;
 }
 
-/* Decide when inodes are known by handle. */
+/* Have file handles of the source at hand if something may use them. False: they cannot be used. */
 static bool settle_handles(FsPassthrough *pt, int root, GError **error)
 {
     FsPassthroughHandles wanted = pt->params.inode_handles;
+    const bool exported = pt->params.export_support;
+    const char *hint = "";
+    FsHandleName name;
+    uint64_t packed;
     pt->kept_inodes = UINT_MAX;
-    if (wanted == FS_PASSTHROUGH_HANDLES_NEVER) {
+    if (wanted == FS_PASSTHROUGH_HANDLES_NEVER && !exported) {
         return true;
     }
-    FsHandleName name;
     int result = fs_file_handle_probe(root, &name);
+    if (result == -EPERM) {
+        hint = " (it takes CAP_DAC_READ_SEARCH)";
+    } else if (result == 0 && exported && !fs_handle_pack(&name, &packed)) {
+        hint = ": those of this file system are too large to export";
+        result = -EOPNOTSUPP;
+    }
     if (result == 0) {
         /* the root is known by its descriptor; this makes its mount known */
         pt->root_handle = fs_file_handle_new(&pt->inodes.mounts, &name, root, S_IFDIR);
         result = pt->root_handle ? 0 : -ENFILE;
     }
-    if (result == 0) {
-        /* the root keeps its descriptor in any case */
+    if (result < 0) {
+        g_set_error(error, AIO_ERROR, -result, "cannot use file handles of the source: %s%s",
+                    g_strerror(-result), hint);
+        return false;
+    }
+    if (wanted != FS_PASSTHROUGH_HANDLES_NEVER) {
         pt->kept_inodes = wanted == FS_PASSTHROUGH_HANDLES_ALWAYS ? 1 : pt->reclaim.limit / 2;
         pt->plus_inodes += pt->reclaim.limit / 8; /* for those without handles further below */
-    } else if (wanted == FS_PASSTHROUGH_HANDLES_ALWAYS) {
-        g_set_error(error, AIO_ERROR, -result, "cannot use file handles of the source: %s%s",
-                    g_strerror(-result), result == -EPERM ? " (it takes CAP_DAC_READ_SEARCH)" : "");
-        return false;
     }
     return true;
 }
@@ -135,6 +144,10 @@ static bool make_root(FsPassthrough *pt, int fd, GError **error)
     struct statx stx;
     struct fuse_entry_param entry;
     int result = fs_resolve_statx(fd, &stx);
+    if (result == 0 && pt->params.export_support) {
+        const FsInodeKey like = fs_inode_key_of(&stx);
+        fs_inodes_use_stable_ids(&pt->inodes, &like);
+    }
     if (result == 0) {
         result = fs_entry_from_descriptor(pt, fd, &stx, &entry, &pt->root);
     } else {
@@ -179,7 +192,10 @@ FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **er
     fs_inodes_init(&pt->inodes, fs_close_inode_fd, pt);
     fs_handles_init(&pt->handles);
     fs_locks_init(&pt->locks);
-    if (!settle_handles(pt, root, error)) {
+    g_autoptr(GError) no_handles = NULL;
+    if (!settle_handles(pt, root, &no_handles) &&
+        (params->inode_handles == FS_PASSTHROUGH_HANDLES_ALWAYS || params->export_support)) {
+        g_propagate_error(error, g_steal_pointer(&no_handles));
         close(root);
         fs_passthrough_free(pt);
         return NULL;
@@ -251,6 +267,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
         /* the kernel then also decides by the access control lists that the source stores */
         conn->want |= conn->capable & FUSE_CAP_POSIX_ACL;
     }
+    if (pt->params.export_support) {
+        conn->want |= conn->capable & FUSE_CAP_EXPORT_SUPPORT;
+    }
     if (pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL) {
         conn->want &= ~(unsigned)(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS);
     }
@@ -262,7 +281,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 
 static const FsFilesystem filesystem = {
     .name = "passthrough",
-    /* a node id means nothing once it was forgotten: file handles for NFS cannot be kept */
+    /* unless EXPORT_SUPPORT: a node id that was forgotten means nothing, nor does a file handle */
     .want_flags =
         FS_FUSE_NO_EXPORT_SUPPORT | FUSE_DONT_MASK | FUSE_SETXATTR_EXT | FS_FUSE_CREATE_SUPP_GROUP,
     .ops =

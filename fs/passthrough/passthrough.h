@@ -63,6 +63,7 @@ typedef struct FsPassthroughParams {
     FsPassthroughLocks locks; /**< default: local */
     FsPassthroughXdev xdev;   /**< default: allow */
     FsPassthroughHandles inode_handles; /**< default: auto */
+    bool export_support;                /**< clients' file handles stay valid; default: no */
     bool writeback;                     /**< the kernel collects writes; default: no */
     bool noatime; /**< reading leaves the source's access times alone; default: no */
     bool xattr;   /**< extended attributes are offered; default: yes */

@@ -73,6 +73,10 @@ void fs_init_patch(const FsFilesystem *filesystem, void *body, size_t length, Fs
     flags |= wanted_flags | filesystem->want_flags;
     flags &= result->kernel_flags & ~filesystem->refuse_flags & ~undecodable_flags;
 
+    if (flags & FUSE_EXPORT_SUPPORT) {
+        flags &= ~FS_FUSE_NO_EXPORT_SUPPORT;
+    }
+
     out->minor = MIN(result->kernel_minor, FS_FUSE_MINOR);
     out->flags = (uint32_t)flags;
     out->flags2 = flags & FUSE_INIT_EXT ? (uint32_t)(flags >> 32) : 0;

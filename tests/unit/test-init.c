@@ -102,6 +102,22 @@ static void test_patch(void)
     g_assert_cmpuint(result.max_background, ==, 256);
 }
 
+/* A file system refuses export in general and asks for it in this mount. */
+static void test_patch_export(void)
+{
+    const FsFilesystem filesystem = {.want_flags = FS_FUSE_NO_EXPORT_SUPPORT};
+    FsInitResult result = {.kernel_minor = 45, .kernel_flags = UINT64_MAX};
+    struct fuse_init_out out = libfuse_answer;
+
+    fs_init_patch(&filesystem, &out, sizeof(out), &result);
+    g_assert_true(result.flags & FS_FUSE_NO_EXPORT_SUPPORT);
+    out = libfuse_answer;
+    out.flags |= FUSE_EXPORT_SUPPORT;
+    fs_init_patch(&filesystem, &out, sizeof(out), &result);
+    g_assert_true(result.flags & FUSE_EXPORT_SUPPORT);
+    g_assert_false(result.flags & FS_FUSE_NO_EXPORT_SUPPORT);
+}
+
 /* A kernel that knows less gets no more than it offered. */
 static void test_patch_old_kernel(void)
 {
@@ -140,6 +156,7 @@ int main(int argc, char **argv)
     g_test_add_func("/init/parse-short", test_parse_short);
     g_test_add_func("/init/parse-old", test_parse_old);
     g_test_add_func("/init/patch", test_patch);
+    g_test_add_func("/init/patch-export", test_patch_export);
     g_test_add_func("/init/patch-old-kernel", test_patch_old_kernel);
     g_test_add_func("/init/patch-leaves-alone", test_patch_leaves_alone);
     return g_test_run();

@@ -146,6 +146,68 @@ static void test_inode_by_handle(void)
     g_free(table);
 }
 
+static void test_handle_pack(void)
+{
+    static const struct {
+        FsHandleName name;
+        bool packs;
+        uint64_t packed;
+    } rows[] = {
+        {{.type = 1, .length = 8, .name = "\x0c\0\0\0\x01\x02\x03\x04"}, true, 0x040302010000000c},
+        {{.type = 1, .length = 12, .name = "\x01\0\0\xf0\x0c\0\0\0"}, true, 0xf00000010000000c},
+        {{.type = 0x81, .length = 12, .name = "\x0c\0\0\0\0\0\0\0\x07"}, true, 0x70000000c},
+        {{.type = 0x81, .length = 12, .name = "\x0c\0\0\0\x01\0\0\0\x07"}, false, 0},
+        {{.type = 1, .length = 8, .name = "\0\0\0\x80\x01"}, false, 0},
+        {{.type = 2, .length = 8}, false, 0},
+        {{.type = 1, .length = 20}, false, 0},
+        {{.type = 0x4d, .length = 20}, false, 0},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        uint64_t packed = 0;
+        g_assert_cmpint(fs_handle_pack(&rows[i].name, &packed), ==, rows[i].packs);
+        g_assert_true(!rows[i].packs || packed == rows[i].packed);
+    }
+}
+
+/* Node ids made of handles; files without one, and on other mounts, have ids of their own. */
+static void test_inode_stable_ids(void)
+{
+    FsInodeTable *table = g_new0(FsInodeTable, 1);
+    fs_inodes_init(table, NULL, NULL);
+    const FsInodeKey like = {.dev = 7, .ino = 2, .mount_id = 1};
+    fs_inodes_use_stable_ids(table, &like);
+    fs_inode_put(look_up(table, 2, 1));
+    const FsHandleName handle = {.mount_id = 3, .length = 8, .type = 1, .name = "\x0a\0\0\0\x05"};
+    FsInodeFound found = {.key = {.dev = 7, .ino = 10, .mount_id = 1}, .type = S_IFREG};
+    found.handle = &handle;
+    found.fd = open_descriptor();
+    FsInode *stable = fs_inode_lookup_found(table, &found);
+    g_assert_cmphex(fs_inode_id(stable), ==, 0x50000000a);
+    g_assert_cmpuint(fs_inode_generation(stable), ==, 5);
+
+    found.key.mount_id = 9;
+    found.fd = open_descriptor();
+    FsInode *elsewhere = fs_inode_lookup_found(table, &found);
+    FsInode *without = look_up(table, 11, 1);
+    FsInode *inodes[] = {stable, elsewhere, without};
+    for (size_t i = 0; i < G_N_ELEMENTS(inodes); i++) {
+        uint64_t id = fs_inode_id(inodes[i]);
+        g_assert_cmpint((id & 1u << 31) != 0, ==, i > 0);
+        FsInode *same = fs_inode_get(table, id);
+        g_assert_true(same == inodes[i]);
+        fs_inode_put(same);
+        fs_inode_put(inodes[i]);
+        g_assert_true(fs_inode_forget(table, id, 1));
+        g_assert_null(fs_inode_get(table, id));
+    }
+    static const uint64_t bogus[] = {0, 2, 10, 0x60000000a, 1u << 31, UINT64_MAX};
+    for (size_t i = 0; i < G_N_ELEMENTS(bogus); i++) {
+        g_assert_null(fs_inode_get(table, bogus[i]));
+    }
+    fs_inodes_fini(table);
+    g_free(table);
+}
+
 static void test_inode_counts(void)
 {
     FsInodeTable *table = g_new0(FsInodeTable, 1);
@@ -429,6 +491,8 @@ int main(int argc, char **argv)
     g_test_add_func("/slots/chunks", test_slot_chunks);
     g_test_add_func("/inode/counts", test_inode_counts);
     g_test_add_func("/inode/by-handle", test_inode_by_handle);
+    g_test_add_func("/inode/handle-pack", test_handle_pack);
+    g_test_add_func("/inode/stable-ids", test_inode_stable_ids);
     g_test_add_func("/inode/bogus-forget", test_inode_bogus_forget);
     g_test_add_func("/inode/many", test_inode_many);
     g_test_add_func("/inode/lookup-against-forget", test_inode_stress);

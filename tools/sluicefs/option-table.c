@@ -129,6 +129,11 @@ const OptionSpec option_table[] = {
      .help = "What is held of each file that the kernel knows: a descriptor (never), a file handle "
              "of the source (always), or descriptors up to half of the limit of open files and "
              "then handles, where the source has them."},
+    {"export", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(export_support),
+     .help =
+         "Keep file handles of the mount valid, also after an unmount and a restart, so that NFS "
+         "can export it. Whoever may make up a handle reaches any file on the file system of "
+         "the source, not only those below it."},
     {"xattr", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(xattr), .initial = "yes",
      .help = "Offer extended attributes, and access control lists with them."},
 

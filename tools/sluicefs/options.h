@@ -44,7 +44,7 @@ typedef struct Options {
     int xdev;          /* XdevChoice */
     int inode_handles; /* HandlesChoice */
     double entry_timeout, attr_timeout;
-    bool writeback, xattr;
+    bool writeback, xattr, export_support;
 
     /* disk */
     bool list;

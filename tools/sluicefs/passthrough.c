@@ -33,6 +33,7 @@ static void *passthrough_open(const Options *options, const char *source, GError
         options->locks == LOCKS_REMOTE ? FS_PASSTHROUGH_LOCKS_REMOTE : FS_PASSTHROUGH_LOCKS_LOCAL;
     params.xdev = options->xdev == XDEV_DENY ? FS_PASSTHROUGH_XDEV_DENY : FS_PASSTHROUGH_XDEV_ALLOW;
     params.inode_handles = handles[options->inode_handles];
+    params.export_support = options->export_support;
     params.writeback = options->writeback;
     params.xattr = options->xattr;
     params.noatime = (options->mount_set & MS_NOATIME) != 0;
