@@ -26,6 +26,6 @@ offers passthrough pa
 offers --threads= passthrough --th
 offers 'off classic weighted' passthrough --poll =
 offers weighted passthrough --poll = w
-offers 'ro,nosuid ro,nostrictatime' passthrough -o ro,nos
+offers 'ro,nosuid ro,nosymfollow ro,nostrictatime' passthrough -o ro,nos
 offers --json check --j
 offers '' check --th
