@@ -50,8 +50,13 @@ static void classify(FsBacking *backing, int fd)
     case BTRFS_SUPER_MAGIC:
     case F2FS_SUPER_MAGIC:
         backing->local = true;
+        backing->kernel_io = true;
         break;
     case TMPFS_MAGIC:
+        backing->local = true;
+        backing->in_memory = true;
+        backing->kernel_io = true;
+        break;
     case RAMFS_MAGIC:
         backing->local = true;
         backing->in_memory = true;

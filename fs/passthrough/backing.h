@@ -15,6 +15,7 @@ typedef struct FsBacking {
     unsigned index; /**< 0: the root's file system */
     bool local;     /**< close(2) of a descriptor there reports nothing and does not wait */
     bool in_memory; /**< reading never waits for a device */
+    bool kernel_io; /**< known to do well under kernel passthrough, O_DIRECT included */
     _Atomic bool no_nowait_read;  /**< RWF_NOWAIT reads answer EOPNOTSUPP */
     _Atomic bool no_handles;      /**< name_to_handle_at(2) answers EOPNOTSUPP */
     _Atomic bool no_nowait_write; /**< RWF_NOWAIT writes answer EOPNOTSUPP */

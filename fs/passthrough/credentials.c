@@ -90,6 +90,22 @@ static void lower_to_user(const FsCredentials *credentials, bool no_override)
     set_effective(credentials, effective);
 }
 
+void fs_credentials_drop_fsetid(const FsCredentials *credentials)
+{
+    uint32_t effective[2] = {credentials->effective[0], credentials->effective[1]};
+    if (has_capability(effective, CAP_FSETID)) {
+        effective[CAP_TO_INDEX(CAP_FSETID)] &= ~(uint32_t)CAP_TO_MASK(CAP_FSETID);
+        set_effective(credentials, effective);
+    }
+}
+
+void fs_credentials_restore_fsetid(const FsCredentials *credentials)
+{
+    if (has_capability(credentials->effective, CAP_FSETID)) {
+        set_effective(credentials, credentials->effective);
+    }
+}
+
 /* Of the calling thread only. */
 static int set_groups(size_t count, const gid_t *groups)
 {

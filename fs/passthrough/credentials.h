@@ -39,6 +39,13 @@ void fs_credentials_init(FsCredentials *credentials, bool trust_kernel);
 int fs_credentials_enter(const FsCredentials *credentials, const FsIdentity *identity,
                          FsCredentialsSaved *saved);
 
+/**
+ * Do without CAP_FSETID, then with it again; the calling thread only. What is opened meanwhile
+ * loses its set-id bits when it is written to.
+ */
+void fs_credentials_drop_fsetid(const FsCredentials *credentials);
+void fs_credentials_restore_fsetid(const FsCredentials *credentials);
+
 /** Be the daemon again. Always succeeds or aborts: going on as someone else is not an option. */
 void fs_credentials_leave(const FsCredentials *credentials, const FsCredentialsSaved *saved);
 

@@ -95,7 +95,17 @@ static void choose_caching(FsPassthrough *pt, FsRequest *request, FsHandle *hand
 {
     FsInode *inode = handle->inode;
     struct stat st;
+    bool withheld = false;
+    int backing_id = 0;
     fi->noflush = inode->backing->local && pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL;
+    if (fs_kernel_io_is_on(&pt->kernel_io)) {
+        backing_id = fs_kernel_io_enter(&pt->kernel_io, handle, fi->flags, &withheld);
+    }
+    if (backing_id) {
+        fs_request_set_backing_id(request, backing_id);
+        fi->direct_io = withheld;
+        return;
+    }
     /* pages of an append-only file could not be written back to where they belong */
     fi->direct_io = pt->params.cache == FS_PASSTHROUGH_CACHE_NONE || (fi->flags & O_DIRECT) ||
                     (handle->flags & O_APPEND);
@@ -106,6 +116,21 @@ static void choose_caching(FsPassthrough *pt, FsRequest *request, FsHandle *hand
     fs_handle_set_cached(handle);
     fi->keep_cache = pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS ||
                      (fstat(handle->fd, &st) == 0 && fs_inode_pages_valid(inode, &st));
+}
+
+static void release_handle(FsPassthrough *pt, uint64_t id)
+{
+    g_autoptr(FsHandle) handle = fs_handle_get(&pt->handles, id);
+    if (!handle) {
+        return;
+    }
+    g_autoptr(FsInode) inode = fs_inode_ref(handle->inode);
+    fs_kernel_io_leave(&pt->kernel_io, handle);
+    fs_handle_release(&pt->handles, id);
+    fs_handle_put(g_steal_pointer(&handle)); /* closes, which drops its flock() lock */
+    if (pt->params.locks == FS_PASSTHROUGH_LOCKS_REMOTE) {
+        fs_locks_wake(&pt->locks, inode);
+    }
 }
 
 /* Make a handle of @fd, which is consumed, and answer. */
@@ -128,7 +153,7 @@ static void reply_opened(FsRequest *request, OpenCall *call, int fd, int flags)
     int sent = call->is_create ? fuse_reply_create(req, &call->entry, &call->fi)
                                : fuse_reply_open(req, &call->fi);
     if (sent == -ENOENT) {
-        fs_handle_release(&pt->handles, id);
+        release_handle(pt, id);
         if (call->is_create) {
             fs_inode_forget(&pt->inodes, node, 1);
         }
@@ -378,20 +403,6 @@ void fs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     FsRequest *request = fs_request_current();
     fs_request_offload(request, fs_session_pool(fs_request_session(request)), flush_on_helper,
                        g_steal_pointer(&handle));
-}
-
-static void release_handle(FsPassthrough *pt, uint64_t id)
-{
-    g_autoptr(FsHandle) handle = fs_handle_get(&pt->handles, id);
-    if (!handle) {
-        return;
-    }
-    g_autoptr(FsInode) inode = fs_inode_ref(handle->inode);
-    fs_handle_release(&pt->handles, id);
-    fs_handle_put(g_steal_pointer(&handle)); /* closes, which drops its flock() lock */
-    if (pt->params.locks == FS_PASSTHROUGH_LOCKS_REMOTE) {
-        fs_locks_wake(&pt->locks, inode);
-    }
 }
 
 static void release_on_helper(FsRequest *request, void *opaque)

@@ -4,6 +4,7 @@
 #define SLUICE_FS_PASSTHROUGH_HANDLE_H
 
 #include "fs/passthrough/inode.h"
+#include "fs/passthrough/kernel-io.h"
 
 typedef struct FsDirStream FsDirStream;
 
@@ -29,6 +30,7 @@ typedef struct FsHandle {
     _Atomic unsigned direct_alignment; /**< bytes; valid once direct_fd is a descriptor */
     _Atomic unsigned read_skip;        /**< reads that go to the ring without an inline try */
     _Atomic unsigned read_miss;        /**< what read_skip was set to by the last miss */
+    FsIoMode io_mode;                  /**< under the inode's lock of FsKernelIo */
     FsDirStream *dir;                  /**< owned; NULL for a file */
 } FsHandle;
 

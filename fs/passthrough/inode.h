@@ -40,6 +40,10 @@ typedef struct FsInode {
     FsBacking *backing;              /**< the file system it is on; not owned */
     _Atomic unsigned cached_handles; /**< open through the kernel's page cache */
     _Atomic bool may_have_pages;     /**< somebody has or had it open that way */
+    /* under the inode's lock of FsKernelIo */
+    unsigned kernel_handles; /**< open with kernel passthrough */
+    unsigned daemon_handles; /**< open without */
+    int backing_id;          /**< of kernel_handles; 0: none */
     /* under the shard's lock */
     uint64_t lookups;
     struct FsInode *next;        /**< in the hash chain */

@@ -9,6 +9,7 @@
 #include "fs/passthrough/credentials.h"
 #include "fs/passthrough/handle.h"
 #include "fs/passthrough/inode.h"
+#include "fs/passthrough/kernel-io.h"
 #include "fs/passthrough/lock.h"
 #include "fs/passthrough/passthrough.h"
 #include "fs/passthrough/reclaim.h"
@@ -33,6 +34,7 @@ struct FsPassthrough {
     FsInodeTable inodes;
     FsHandleTable handles;
     FsLockTable locks;
+    FsKernelIo kernel_io;
     FsReclaim reclaim;
     AioPoolWork reclaim_work;  /**< while reclaim.running */
     FsInode *root;             /**< referenced */

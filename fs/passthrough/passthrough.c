@@ -192,6 +192,7 @@ FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **er
     fs_inodes_init(&pt->inodes, fs_close_inode_fd, pt);
     fs_handles_init(&pt->handles);
     fs_locks_init(&pt->locks);
+    fs_kernel_io_init(&pt->kernel_io, &pt->credentials);
     g_autoptr(GError) no_handles = NULL;
     if (!settle_handles(pt, root, &no_handles) &&
         (params->inode_handles == FS_PASSTHROUGH_HANDLES_ALWAYS || params->export_support)) {
@@ -215,6 +216,7 @@ void fs_passthrough_free(FsPassthrough *pt)
     pt->session = NULL; /* its helpers are gone */
     fs_locks_fini(&pt->locks);
     fs_handles_fini(&pt->handles);
+    fs_kernel_io_fini(&pt->kernel_io);
     fs_file_handle_free(&pt->inodes.mounts, pt->root_handle);
     fs_inodes_fini(&pt->inodes);
     fs_backings_fini(&pt->backings);
@@ -225,6 +227,21 @@ void fs_passthrough_free(FsPassthrough *pt)
 void fs_passthrough_attach_session(FsPassthrough *pt, FsSession *session)
 {
     pt->session = session;
+    if (pt->params.passthrough_io != FS_PASSTHROUGH_IO_OFF && !pt->params.writeback) {
+        fs_session_want(session, FS_FUSE_PASSTHROUGH);
+    }
+}
+
+static void op_settled(void *userdata, const FsInitResult *init)
+{
+    FsPassthrough *pt = userdata;
+    if (init->flags & FS_FUSE_PASSTHROUGH) {
+        fs_kernel_io_enable(&pt->kernel_io, fuse_session_fd(fs_session_fuse(pt->session)));
+    } else if (pt->params.passthrough_io == FS_PASSTHROUGH_IO_ON) {
+        g_warning("no kernel passthrough: %s; the daemon reads and writes",
+                  pt->params.writeback ? "the kernel does not allow it with writeback"
+                                       : "the kernel does not offer it (Linux 6.9)");
+    }
 }
 
 FsPassthroughCounters *fs_passthrough_counters(FsPassthrough *pt)
@@ -250,6 +267,7 @@ void fs_passthrough_get_stats(FsPassthrough *pt, FsPassthroughStats *stats)
         stats->writes_ring += atomic_load_explicit(&counters->writes_ring, memory_order_relaxed);
         stats->lock_waits += atomic_load_explicit(&counters->lock_waits, memory_order_relaxed);
     }
+    fs_kernel_io_get_stats(&pt->kernel_io, &stats->kernel_io);
 }
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
@@ -284,6 +302,7 @@ static const FsFilesystem filesystem = {
     /* unless EXPORT_SUPPORT: a node id that was forgotten means nothing, nor does a file handle */
     .want_flags =
         FS_FUSE_NO_EXPORT_SUPPORT | FUSE_DONT_MASK | FUSE_SETXATTR_EXT | FS_FUSE_CREATE_SUPP_GROUP,
+    .settled = op_settled,
     .ops =
         {
             .init = op_init,

@@ -23,6 +23,7 @@
 
 #include <glib.h>
 
+#include "fs/passthrough/kernel-io.h"
 #include "fs/session/filesystem.h"
 #include "fs/session/session.h"
 
@@ -47,6 +48,13 @@ typedef enum FsPassthroughXdev {
     FS_PASSTHROUGH_XDEV_DENY,  /**< EXDEV when they are entered */
 } FsPassthroughXdev;
 
+/** Whether the kernel reads, writes and maps files of the source itself. */
+typedef enum FsPassthroughIo {
+    FS_PASSTHROUGH_IO_OFF,  /**< never */
+    FS_PASSTHROUGH_IO_AUTO, /**< where it can */
+    FS_PASSTHROUGH_IO_ON,   /**< where it can, with a warning if it cannot at all */
+} FsPassthroughIo;
+
 /** What the daemon holds of each inode that the kernel knows. */
 typedef enum FsPassthroughHandles {
     FS_PASSTHROUGH_HANDLES_AUTO,   /**< descriptors while there are many left, then file handles */
@@ -63,6 +71,7 @@ typedef struct FsPassthroughParams {
     FsPassthroughLocks locks; /**< default: local */
     FsPassthroughXdev xdev;   /**< default: allow */
     FsPassthroughHandles inode_handles; /**< default: auto */
+    FsPassthroughIo passthrough_io;     /**< default: off; not together with writeback */
     bool export_support;                /**< clients' file handles stay valid; default: no */
     bool writeback;                     /**< the kernel collects writes; default: no */
     bool noatime; /**< reading leaves the source's access times alone; default: no */
@@ -97,7 +106,8 @@ const FsFilesystem *fs_passthrough_filesystem(void);
 
 /**
  * Tell which session serves @pt: its st_dev is refused below the source, its
- * helpers take the calls that may wait. Before fs_session_start().
+ * helpers take the calls that may wait, its INIT asks for kernel passthrough if
+ * that is wanted. Before fs_session_start().
  */
 void fs_passthrough_attach_session(FsPassthrough *pt, FsSession *session);
 
@@ -111,6 +121,7 @@ typedef struct FsPassthroughStats {
     uint64_t writes_ring;   /**< written on the worker's ring */
     uint64_t lock_waits;    /**< lock requests that had to wait */
     uint64_t reclaim_asked; /**< unused inodes the kernel was asked to forget */
+    FsKernelIoStats kernel_io;
 } FsPassthroughStats;
 
 /** Any thread. */

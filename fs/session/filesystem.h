@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 struct statx;
+struct FsInitResult;
 
 /**
  * Operations that libfuse 3.14 does not decode; the session does. Answered
@@ -28,6 +29,8 @@ typedef struct FsFilesystem {
     FsExtraOps extra;
     uint64_t want_flags;   /**< FUSE_* INIT bits (flags2 in the upper half) if offered */
     uint64_t refuse_flags; /**< never to be set */
+    /** What INIT settles; before any other request, on a worker. May be NULL. */
+    void (*settled)(void *userdata, const struct FsInitResult *init);
 } FsFilesystem;
 
 /** Answer FUSE_STATX. @attr_timeout in seconds. 0 or negative errno. */
@@ -38,5 +41,11 @@ int fs_reply_statx(fuse_req_t req, const struct statx *stx, double attr_timeout)
  * or fuse_reply_create() on the current request.
  */
 void fs_request_set_open_flags(FsRequest *request, uint32_t fopen_flags);
+
+/**
+ * Answer the OPEN or CREATE with kernel passthrough: the kernel does the file's I/O on what was
+ * registered as @backing_id. Like fs_request_set_open_flags().
+ */
+void fs_request_set_backing_id(FsRequest *request, int backing_id);
 
 #endif /* SLUICE_FS_SESSION_FILESYSTEM_H */

@@ -9,6 +9,10 @@
  *
  *     (libfuse's | ours | the file system's) & offered & ~refused & ~undecodable
  *
+ * Kernel passthrough goes out with the depth of file systems on each other that it
+ * allows: one, so the source is not itself stacked (overlayfs, another such mount).
+ * The kernel refuses it together with the writeback cache.
+ *
  * max_background, max_write and max_pages pass through libfuse (ops.c sets
  * them in fuse_conn_info).
  */
@@ -34,9 +38,9 @@ static const uint64_t wanted_flags =
     FUSE_ABORT_ERROR | FUSE_HANDLE_KILLPRIV_V2 | FUSE_INIT_EXT | FS_FUSE_DIRECT_IO_ALLOW_MMAP;
 
 /** Change requests or answers in ways that libfuse 3.14 or this session cannot follow. */
-static const uint64_t undecodable_flags =
-    FUSE_MAP_ALIGNMENT | FUSE_SECURITY_CTX | FUSE_HAS_INODE_DAX | FS_FUSE_PASSTHROUGH |
-    FS_FUSE_HAS_RESEND | FS_FUSE_OVER_IO_URING | FS_FUSE_REQUEST_TIMEOUT;
+static const uint64_t undecodable_flags = FUSE_MAP_ALIGNMENT | FUSE_SECURITY_CTX |
+                                          FUSE_HAS_INODE_DAX | FS_FUSE_HAS_RESEND |
+                                          FS_FUSE_OVER_IO_URING | FS_FUSE_REQUEST_TIMEOUT;
 
 bool fs_init_parse(const void *request, size_t length, FsInitResult *result)
 {
@@ -60,7 +64,8 @@ bool fs_init_parse(const void *request, size_t length, FsInitResult *result)
     return true;
 }
 
-void fs_init_patch(const FsFilesystem *filesystem, void *body, size_t length, FsInitResult *result)
+void fs_init_patch(const FsFilesystem *filesystem, uint64_t want_flags, void *body, size_t length,
+                   FsInitResult *result)
 {
     struct fuse_init_out *out = body;
 
@@ -70,8 +75,11 @@ void fs_init_patch(const FsFilesystem *filesystem, void *body, size_t length, Fs
     }
 
     uint64_t flags = out->flags | (uint64_t)out->flags2 << 32;
-    flags |= wanted_flags | filesystem->want_flags;
+    flags |= wanted_flags | want_flags | filesystem->want_flags;
     flags &= result->kernel_flags & ~filesystem->refuse_flags & ~undecodable_flags;
+    if (flags & FUSE_WRITEBACK_CACHE) {
+        flags &= ~FS_FUSE_PASSTHROUGH;
+    }
 
     if (flags & FUSE_EXPORT_SUPPORT) {
         flags &= ~FS_FUSE_NO_EXPORT_SUPPORT;
@@ -80,6 +88,9 @@ void fs_init_patch(const FsFilesystem *filesystem, void *body, size_t length, Fs
     out->minor = MIN(result->kernel_minor, FS_FUSE_MINOR);
     out->flags = (uint32_t)flags;
     out->flags2 = flags & FUSE_INIT_EXT ? (uint32_t)(flags >> 32) : 0;
+    if (flags & FS_FUSE_PASSTHROUGH) {
+        fs_fuse_set_max_stack_depth(out, 1);
+    }
 
     result->minor = out->minor;
     result->flags = flags;

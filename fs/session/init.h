@@ -23,9 +23,11 @@ bool fs_init_parse(const void *request, size_t length, FsInitResult *result);
 /**
  * Complete libfuse's answer in place.
  *
+ * @want_flags: INIT bits to ask for beside the file system's
  * @body: fuse_init_out without its header, @length bytes
  * @result: kernel_* filled by fs_init_parse(); the rest is set here
  */
-void fs_init_patch(const FsFilesystem *filesystem, void *body, size_t length, FsInitResult *result);
+void fs_init_patch(const FsFilesystem *filesystem, uint64_t want_flags, void *body, size_t length,
+                   FsInitResult *result);
 
 #endif /* SLUICE_FS_SESSION_INIT_H */

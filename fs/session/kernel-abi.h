@@ -7,7 +7,10 @@
 #ifndef SLUICE_FS_SESSION_KERNEL_ABI_H
 #define SLUICE_FS_SESSION_KERNEL_ABI_H
 
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
 
 #include <linux/fuse.h>
 
@@ -33,6 +36,32 @@ struct fs_fuse_supp_groups {
 #define FS_FUSE_ALLOW_IDMAP          (UINT64_C(1) << 40) /* 7.41, Linux 6.12 */
 #define FS_FUSE_OVER_IO_URING        (UINT64_C(1) << 41) /* 7.42, Linux 6.14 */
 #define FS_FUSE_REQUEST_TIMEOUT      (UINT64_C(1) << 42) /* 7.43, Linux 6.15 */
+
+/* Kernel passthrough: 7.40, Linux 6.9 */
+#define FS_FOPEN_PASSTHROUGH (1u << 7)
+
+struct fs_fuse_backing_map {
+    int32_t fd;
+    uint32_t flags;
+    uint64_t padding;
+};
+
+#define FS_FUSE_DEV_IOC_BACKING_OPEN  _IOW(229, 1, struct fs_fuse_backing_map)
+#define FS_FUSE_DEV_IOC_BACKING_CLOSE _IOW(229, 2, uint32_t)
+
+/** fuse_init_out.max_stack_depth, which older headers count as unused. */
+static inline void fs_fuse_set_max_stack_depth(struct fuse_init_out *out, uint32_t depth)
+{
+    memcpy((char *)out + offsetof(struct fuse_init_out, flags2) + sizeof(out->flags2), &depth,
+           sizeof(depth));
+}
+
+/** fuse_open_out.backing_id, which older headers call padding. */
+static inline void fs_fuse_set_backing_id(struct fuse_open_out *out, int32_t id)
+{
+    memcpy((char *)out + offsetof(struct fuse_open_out, open_flags) + sizeof(out->open_flags), &id,
+           sizeof(id));
+}
 
 /* Notification: node ids that the kernel may forget. 7.45, Linux 6.18 */
 #define FS_FUSE_NOTIFY_PRUNE 9
@@ -92,6 +121,8 @@ struct fs_fuse_statx_out {
     struct fs_fuse_statx stat;
 };
 
+_Static_assert(sizeof(struct fuse_init_out) == 64, "FUSE_INIT answer");
+_Static_assert(sizeof(struct fuse_open_out) == 16, "FUSE_OPEN answer");
 _Static_assert(sizeof(struct fs_fuse_statx_in) == 24, "FUSE_STATX request");
 _Static_assert(sizeof(struct fs_fuse_statx) == 256, "FUSE_STATX attributes");
 _Static_assert(sizeof(struct fs_fuse_statx_out) == 288, "FUSE_STATX answer");

@@ -50,10 +50,23 @@ static void patch_open_flags(FsRequest *request, struct iovec *body)
         if (body->iov_len >= sizeof(*out)) {
             out = (void *)((char *)body->iov_base + body->iov_len - sizeof(*out));
             out->open_flags |= request->open_flags;
+            if (request->open_flags & FS_FOPEN_PASSTHROUGH) {
+                fs_fuse_set_backing_id(out, request->backing_id);
+            }
         }
         break;
     default:
         break;
+    }
+}
+
+static void complete_init(FsSession *session, const struct iovec *body)
+{
+    const FsFilesystem *filesystem = session->filesystem;
+
+    fs_init_patch(filesystem, session->want_flags, body->iov_base, body->iov_len, &session->init);
+    if (filesystem->settled != NULL && session->init.max_write != 0) {
+        filesystem->settled(session->params.userdata, &session->init);
     }
 }
 
@@ -69,7 +82,7 @@ static int answer(FsRequest *request, struct iovec *iov, int count)
     fs_request_mark_answered(request);
     if (error == 0 && count > 1) {
         if (is_init) {
-            fs_init_patch(session->filesystem, iov[1].iov_base, iov[1].iov_len, &session->init);
+            complete_init(session, &iov[1]);
         } else if (request->open_flags != 0) {
             patch_open_flags(request, &iov[1]);
         }

@@ -63,6 +63,7 @@ struct FsRequest {
     uint64_t nodeid;
     uint32_t opcode; /* as the kernel sent it */
     uint32_t open_flags;
+    int backing_id; /* with FS_FOPEN_PASSTHROUGH in open_flags */
     uint32_t statx_flags, statx_mask;
     bool kills_suidgid;
     bool acl_kills_sgid;

@@ -11,6 +11,7 @@
 #include <assert.h>
 
 #include "aio/trace.h"
+#include "fs/session/kernel-abi.h"
 #include "fs/session/request-internal.h"
 #include "fs/session/session-internal.h"
 #include "fs/session/worker.h"
@@ -107,6 +108,12 @@ const void *fs_request_raw(FsRequest *request, size_t *length)
 void fs_request_set_open_flags(FsRequest *request, uint32_t fopen_flags)
 {
     request->open_flags = fopen_flags;
+}
+
+void fs_request_set_backing_id(FsRequest *request, int backing_id)
+{
+    request->open_flags |= FS_FOPEN_PASSTHROUGH;
+    request->backing_id = backing_id;
 }
 
 FsRequest *fs_request_enter(FsRequest *request)

@@ -34,6 +34,7 @@ struct FsSession {
     char *mountpoint; /* canonical; NULL for /dev/fd/N */
     bool nosymfollow;
     unsigned max_write;
+    uint64_t want_flags;      /* INIT bits asked for besides; constant once started */
     _Atomic(uint64_t) device; /* st_dev of the mount */
     FsWorker *workers;        /* constant while they run */
     unsigned worker_count;

@@ -492,6 +492,12 @@ void fs_session_init_answered(FsSession *session, int error)
     fs_session_post(session, FS_EVENT_READY);
 }
 
+void fs_session_want(FsSession *session, uint64_t init_flags)
+{
+    assert(session->phase < FS_SESSION_SERVING);
+    session->want_flags |= init_flags;
+}
+
 static void make_events_source(FsSession *session)
 {
     static GSourceFuncs funcs = {.dispatch = session_dispatch};

@@ -53,6 +53,9 @@ FsSession *fs_session_new(const FsSessionParams *params, GError **error) G_GNUC_
 /** Mount. May run fusermount3; call it before any thread exists. */
 bool fs_session_mount(FsSession *session, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** Have INIT ask for @init_flags (FUSE_* bits, flags2 in the upper half), too. Before start. */
+void fs_session_want(FsSession *session, uint64_t init_flags);
+
 /** Start the workers. The ready and ended events need the GLib main loop. */
 bool fs_session_start(FsSession *session, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

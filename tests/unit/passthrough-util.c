@@ -37,11 +37,14 @@ void fill(unsigned char *buffer, size_t length, unsigned seed)
 }
 
 const Mode test_modes[MODE_COUNT] = {
-    [MODE_AUTO] = {"auto", FS_PASSTHROUGH_CACHE_AUTO, false, FS_PASSTHROUGH_LOCKS_LOCAL, 1},
+    [MODE_AUTO] = {"auto", FS_PASSTHROUGH_CACHE_AUTO, false, FS_PASSTHROUGH_LOCKS_LOCAL, 1,
+                   FS_PASSTHROUGH_IO_OFF},
     [MODE_NONE] = {"none-4-threads", FS_PASSTHROUGH_CACHE_NONE, false, FS_PASSTHROUGH_LOCKS_REMOTE,
-                   4},
+                   4, FS_PASSTHROUGH_IO_OFF},
     [MODE_ALWAYS] = {"always-writeback", FS_PASSTHROUGH_CACHE_ALWAYS, true,
-                     FS_PASSTHROUGH_LOCKS_REMOTE, 2},
+                     FS_PASSTHROUGH_LOCKS_REMOTE, 2, FS_PASSTHROUGH_IO_OFF},
+    [MODE_KERNEL] = {"kernel-io", FS_PASSTHROUGH_CACHE_AUTO, false, FS_PASSTHROUGH_LOCKS_LOCAL, 2,
+                     FS_PASSTHROUGH_IO_AUTO},
 };
 
 void test_serve_params(Served *served, const FsPassthroughParams *pt_params, unsigned threads)
@@ -70,6 +73,7 @@ void test_serve(Served *served, const Mode *mode)
     params.cache = mode->cache;
     params.writeback = mode->writeback;
     params.locks = mode->locks;
+    params.passthrough_io = mode->passthrough_io;
     test_serve_params(served, &params, mode->threads);
 }
 
@@ -123,10 +127,11 @@ static void test_case(gconstpointer opaque)
     const Case *test = opaque;
     Served served = {0};
     test_serve(&served, test->mode);
-    g_assert_cmpint(
-        test_run_client(&served, test->client,
-                        test->mode->cache != FS_PASSTHROUGH_CACHE_ALWAYS ? "fresh" : NULL),
-        ==, 0);
+    const char *option = test->mode->cache != FS_PASSTHROUGH_CACHE_ALWAYS ? "fresh" : NULL;
+    if (test->mode->passthrough_io != FS_PASSTHROUGH_IO_OFF) {
+        option = "kernel-io";
+    }
+    g_assert_cmpint(test_run_client(&served, test->client, option), ==, 0);
     test_serve_end(&served);
 }
 
@@ -140,16 +145,23 @@ static void add_case(const Mode *mode, const char *client)
 
 void test_add_everywhere(const char *const *clients)
 {
-    for (size_t i = 0; i < MODE_COUNT; i++) {
+    for (size_t i = 0; i < MODE_KERNEL; i++) {
         for (const char *const *client = clients; *client; client++) {
             add_case(&test_modes[i], *client);
         }
     }
 }
 
+void test_add_kernel_io(const char *const *clients)
+{
+    for (const char *const *client = clients; *client; client++) {
+        add_case(&test_modes[MODE_KERNEL], *client);
+    }
+}
+
 void test_add_remote(const char *client)
 {
-    for (size_t i = 0; i < MODE_COUNT; i++) {
+    for (size_t i = 0; i < MODE_KERNEL; i++) {
         if (test_modes[i].locks == FS_PASSTHROUGH_LOCKS_REMOTE) {
             add_case(&test_modes[i], client);
         }

@@ -68,9 +68,10 @@ typedef struct Mode {
     bool writeback;
     FsPassthroughLocks locks;
     unsigned threads;
+    FsPassthroughIo passthrough_io;
 } Mode;
 
-enum { MODE_AUTO, MODE_NONE, MODE_ALWAYS, MODE_COUNT };
+enum { MODE_AUTO, MODE_NONE, MODE_ALWAYS, MODE_KERNEL, MODE_COUNT };
 extern const Mode test_modes[MODE_COUNT];
 
 typedef struct Served {
@@ -96,8 +97,13 @@ void test_remove_tree(const char *path);
 /** Run a client in a fresh directory that bears its name. @option: its third argument. */
 int test_run_client(Served *served, const char *name, const char *option);
 
-/** Add a test of each client (NULL ends them) for each mode, or for those with locks=remote. */
+/**
+ * Add a test of each client (NULL ends them) for each mode but MODE_KERNEL, for MODE_KERNEL, or
+ * for those with locks=remote. The client's third argument: "kernel-io" in MODE_KERNEL, else
+ * NULL with cache=always and "fresh" without.
+ */
 void test_add_everywhere(const char *const *clients);
+void test_add_kernel_io(const char *const *clients);
 void test_add_remote(const char *client);
 
 #endif /* SLUICE_TESTS_UNIT_PASSTHROUGH_UTIL_H */

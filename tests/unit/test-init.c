@@ -87,7 +87,7 @@ static void test_patch(void)
     FsInitResult result = {.kernel_minor = 60, .kernel_flags = ~not_offered};
     struct fuse_init_out out = libfuse_answer;
 
-    fs_init_patch(&filesystem, &out, sizeof(out), &result);
+    fs_init_patch(&filesystem, 0, &out, sizeof(out), &result);
     const uint64_t flags = out.flags | (uint64_t)out.flags2 << 32;
     g_assert_cmpuint(out.minor, ==, FS_FUSE_MINOR);
     g_assert_cmpuint(flags & not_offered, ==, 0);
@@ -125,11 +125,38 @@ static void test_patch_old_kernel(void)
     FsInitResult result = {.kernel_minor = 27, .kernel_flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES};
     struct fuse_init_out out = libfuse_answer;
 
-    fs_init_patch(&filesystem, &out, sizeof(out), &result);
+    fs_init_patch(&filesystem, 0, &out, sizeof(out), &result);
     g_assert_cmpuint(out.minor, ==, 27);
     g_assert_cmpuint(out.flags, ==, FUSE_ASYNC_READ | FUSE_BIG_WRITES);
     g_assert_cmpuint(out.flags2, ==, 0);
     g_assert_cmpuint(result.max_pages, ==, 32);
+}
+
+/* Kernel passthrough needs a depth beside its flag, and goes without the writeback cache. */
+static void test_patch_passthrough(void)
+{
+    const size_t depth_at = offsetof(struct fuse_init_out, flags2) + sizeof(uint32_t);
+    const FsFilesystem plain = {.name = "plain"};
+    const FsFilesystem writeback = {.want_flags = FUSE_WRITEBACK_CACHE};
+    const struct {
+        const FsFilesystem *filesystem;
+        uint64_t want, offered;
+        bool agreed;
+    } rows[] = {
+        {&plain, FS_FUSE_PASSTHROUGH, UINT64_MAX, true},
+        {&plain, 0, UINT64_MAX, false},
+        {&plain, FS_FUSE_PASSTHROUGH, ~FS_FUSE_PASSTHROUGH, false},
+        {&writeback, FS_FUSE_PASSTHROUGH, UINT64_MAX, false},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        FsInitResult result = {.kernel_minor = 45, .kernel_flags = rows[i].offered};
+        struct fuse_init_out out = libfuse_answer;
+        uint32_t depth;
+        fs_init_patch(rows[i].filesystem, rows[i].want, &out, sizeof(out), &result);
+        memcpy(&depth, (char *)&out + depth_at, sizeof(depth));
+        g_assert_cmpint(!!(result.flags & FS_FUSE_PASSTHROUGH), ==, rows[i].agreed);
+        g_assert_cmpuint(depth, ==, rows[i].agreed);
+    }
 }
 
 /* Answers that are not the final one, or of another layout, are not touched. */
@@ -140,12 +167,12 @@ static void test_patch_leaves_alone(void)
     struct fuse_init_out out = {.major = 7, .minor = 31};
     struct fuse_init_out copy = out;
 
-    fs_init_patch(&filesystem, &out, sizeof(out), &result);
+    fs_init_patch(&filesystem, 0, &out, sizeof(out), &result);
     g_assert_cmpmem(&out, sizeof(out), &copy, sizeof(copy));
     g_assert_cmpuint(result.max_write, ==, 0);
 
     out = copy = libfuse_answer;
-    fs_init_patch(&filesystem, &out, FUSE_COMPAT_22_INIT_OUT_SIZE, &result);
+    fs_init_patch(&filesystem, 0, &out, FUSE_COMPAT_22_INIT_OUT_SIZE, &result);
     g_assert_cmpmem(&out, sizeof(out), &copy, sizeof(copy));
 }
 
@@ -158,6 +185,7 @@ int main(int argc, char **argv)
     g_test_add_func("/init/patch", test_patch);
     g_test_add_func("/init/patch-export", test_patch_export);
     g_test_add_func("/init/patch-old-kernel", test_patch_old_kernel);
+    g_test_add_func("/init/kernel-passthrough", test_patch_passthrough);
     g_test_add_func("/init/patch-leaves-alone", test_patch_leaves_alone);
     return g_test_run();
 }

@@ -20,6 +20,7 @@ static const char *const disk_cache_choices[] = {"none", "writeback", NULL};
 static const char *const format_choices[] = {"auto", "raw", "qcow2", NULL};
 static const char *const backing_choices[] = {"beside", "any", NULL};
 static const char *const handle_choices[] = {"auto", "never", "always", NULL};
+static const char *const passthrough_io_choices[] = {"off", "auto", "on", NULL};
 static const char *const xdev_choices[] = {"allow", "deny", NULL};
 
 #define FIELD(member) .offset = offsetof(Options, member)
@@ -117,6 +118,11 @@ const OptionSpec option_table[] = {
     {"writeback", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(writeback),
      .help = "Let the kernel collect small writes and send them later. Fast, but only for a "
              "source that nobody else changes."},
+    {"passthrough-io", 0, OPTION_CHOICE, OPTION_GROUP_DIRECTORY, FIELD(passthrough_io),
+     .argument = "off|auto|on", .choices = passthrough_io_choices, .initial = "off",
+     .help = "Whether the kernel reads, writes and maps the source's files itself once they are "
+             "open: never, or where it can (root, Linux 6.9, not with --writeback); on warns if "
+             "it cannot at all."},
     {"locks", 0, OPTION_CHOICE, OPTION_GROUP_DIRECTORY, FIELD(locks), .argument = "local|remote",
      .choices = lock_choices, .initial = "local",
      .help = "Who decides about file locks: the kernel among the users of the mount, or the "

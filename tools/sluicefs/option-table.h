@@ -88,5 +88,11 @@ typedef enum FormatChoice { FORMAT_AUTO, FORMAT_RAW, FORMAT_QCOW2 } FormatChoice
 typedef enum BackingChoice { BACKING_BESIDE, BACKING_ANY } BackingChoice;
 typedef enum HandlesChoice { HANDLES_AUTO, HANDLES_NEVER, HANDLES_ALWAYS } HandlesChoice;
 typedef enum XdevChoice { XDEV_ALLOW, XDEV_DENY } XdevChoice;
+/** --passthrough-io */
+typedef enum PassthroughIoChoice {
+    PASSTHROUGH_IO_OFF,
+    PASSTHROUGH_IO_AUTO,
+    PASSTHROUGH_IO_ON,
+} PassthroughIoChoice;
 
 #endif /* SLUICE_TOOLS_OPTION_TABLE_H */

@@ -44,6 +44,7 @@ typedef struct Options {
     int xdev;          /* XdevChoice */
     int inode_handles; /* HandlesChoice */
     double entry_timeout, attr_timeout;
+    int passthrough_io; /* PassthroughIoChoice */
     bool writeback, xattr, export_support;
 
     /* disk */

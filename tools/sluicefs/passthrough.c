@@ -22,6 +22,11 @@ static void *passthrough_open(const Options *options, const char *source, GError
         [HANDLES_NEVER] = FS_PASSTHROUGH_HANDLES_NEVER,
         [HANDLES_ALWAYS] = FS_PASSTHROUGH_HANDLES_ALWAYS,
     };
+    static const FsPassthroughIo passthrough_io[] = {
+        [PASSTHROUGH_IO_OFF] = FS_PASSTHROUGH_IO_OFF,
+        [PASSTHROUGH_IO_AUTO] = FS_PASSTHROUGH_IO_AUTO,
+        [PASSTHROUGH_IO_ON] = FS_PASSTHROUGH_IO_ON,
+    };
     FsPassthroughParams params;
 
     fs_passthrough_params_init(&params);
@@ -33,6 +38,7 @@ static void *passthrough_open(const Options *options, const char *source, GError
         options->locks == LOCKS_REMOTE ? FS_PASSTHROUGH_LOCKS_REMOTE : FS_PASSTHROUGH_LOCKS_LOCAL;
     params.xdev = options->xdev == XDEV_DENY ? FS_PASSTHROUGH_XDEV_DENY : FS_PASSTHROUGH_XDEV_ALLOW;
     params.inode_handles = handles[options->inode_handles];
+    params.passthrough_io = passthrough_io[options->passthrough_io];
     params.export_support = options->export_support;
     params.writeback = options->writeback;
     params.xattr = options->xattr;
@@ -59,6 +65,11 @@ static void passthrough_append_stats(void *userdata, GString *out)
     statistics_append(out, "writes_inline", stats.writes_inline);
     statistics_append(out, "writes_ring", stats.writes_ring);
     statistics_append(out, "lock_waits", stats.lock_waits);
+    statistics_append(out, "kernel_io_opens", stats.kernel_io.opens);
+    statistics_append(out, "kernel_io_withheld", stats.kernel_io.withheld);
+    statistics_append(out, "kernel_io_mixed", stats.kernel_io.mixed);
+    statistics_append(out, "kernel_io_unsuited", stats.kernel_io.unsuited);
+    statistics_append(out, "kernel_io_refused", stats.kernel_io.refused);
 }
 
 static void passthrough_close(void *userdata)
