@@ -109,11 +109,11 @@ static void test_patch_export(void)
     FsInitResult result = {.kernel_minor = 45, .kernel_flags = UINT64_MAX};
     struct fuse_init_out out = libfuse_answer;
 
-    fs_init_patch(&filesystem, &out, sizeof(out), &result);
+    fs_init_patch(&filesystem, 0, &out, sizeof(out), &result);
     g_assert_true(result.flags & FS_FUSE_NO_EXPORT_SUPPORT);
     out = libfuse_answer;
     out.flags |= FUSE_EXPORT_SUPPORT;
-    fs_init_patch(&filesystem, &out, sizeof(out), &result);
+    fs_init_patch(&filesystem, 0, &out, sizeof(out), &result);
     g_assert_true(result.flags & FUSE_EXPORT_SUPPORT);
     g_assert_false(result.flags & FS_FUSE_NO_EXPORT_SUPPORT);
 }
