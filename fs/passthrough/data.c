@@ -273,7 +273,7 @@ static void write_done(AioIo *io)
     FsRequest *request = fs_request_from_io(io);
     DataState state = *data_state(request);
     size_t written = state.before + io->transferred;
-    if (io->result < 0 && written == 0) {
+    if (io->result < 0 && (written == 0 || !state.by_client)) {
         fs_request_reply_error(request, -io->result);
         fs_handle_put(state.handle);
     } else {
@@ -310,6 +310,9 @@ static void write_on_ring(FsRequest *request, FsHandle *handle, int fd, unsigned
 /*
  * Write into the page cache. Where the file system can refuse to wait it is
  * asked to; where it cannot, a plain write is cheaper than the ring's threads.
+ *
+ * A client may be told of a short write. Of a page that it writes back the kernel
+ * looks at the error only: what did not fit would be lost as if it were written.
  */
 static InlineResult write_inline(FsHandle *handle, const WriteCall *call, size_t *done, int *error)
 {
@@ -324,14 +327,15 @@ static InlineResult write_inline(FsHandle *handle, const WriteCall *call, size_t
         if (put > 0) {
             *done += (size_t)put;
         } else if (put == 0) {
-            return INLINE_DONE;
+            *error = ENOSPC;
+            return *done > 0 && call->by_client ? INLINE_DONE : INLINE_FAILED;
         } else if (nowait && errno == EOPNOTSUPP) {
             atomic_store_explicit(&backing->no_nowait_write, true, memory_order_relaxed);
         } else if (nowait && errno == EAGAIN) {
             return INLINE_WOULD_WAIT;
         } else if (errno != EINTR) {
             *error = errno;
-            return *done > 0 ? INLINE_DONE : INLINE_FAILED;
+            return *done > 0 && call->by_client ? INLINE_DONE : INLINE_FAILED;
         }
     }
     return INLINE_DONE;
