@@ -32,6 +32,11 @@ done
 wrong io-engine passthrough "$SRC" "$MNT" --io-engine=steam
 wrong poll-max-us passthrough "$SRC" "$MNT" --poll-max-us=soon
 wrong ready-fd passthrough "$SRC" "$MNT" --ready-fd=1000
+wrong ready-fd passthrough "$SRC" "$MNT" --ready-fd=2
+(
+    exec 3<&-
+    wrong ready-fd passthrough "$SRC" "$MNT" --ready-fd=3 --log="$CASE_DIR/log"
+)
 wrong ready-fd passthrough "$SRC" "$MNT" --ready-fd=x
 wrong timeout umount "$MNT" --timeout=x
 wrong "$MNT" umount "$MNT"

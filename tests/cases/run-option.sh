@@ -19,4 +19,10 @@ status=0
 run 'kill -TERM $$' || status=$?
 assert_eq $status 143 'status of a command that was killed'
 is_mounted && fail "still mounted"
+# What the caller ignores, the command ignores, and so does the daemon.
+(
+    trap '' HUP
+    run 'kill -HUP $PPID; kill -HUP $$; exit 5' || status=$?
+    assert_eq "$status" 5 'status of a command that ignores SIGHUP'
+)
 exit 0

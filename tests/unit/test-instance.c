@@ -74,6 +74,14 @@ static void test_find_path(void)
     g_assert_cmpstr(error->message, ==, g_strerror(ENOENT));
 }
 
+/* Where entries of this process are made. */
+static char *entry_path(void)
+{
+    g_auto(GStrv) directories = instance_directories(geteuid());
+
+    return g_strdup_printf("%s/%u:%u", directories[0], major(DEVICE), minor(DEVICE));
+}
+
 static int find(pid_t *pid)
 {
     g_autoptr(GError) error = NULL;
@@ -102,6 +110,9 @@ static pid_t start_daemon(bool clean_exit)
         sigemptyset(&term);
         sigaddset(&term, SIGTERM);
         sigprocmask(SIG_BLOCK, &term, NULL);
+        /* What a daemon reads and closes again, for a client that looks there, changes nothing. */
+        g_autofree char *entry = entry_path();
+        close(open(entry, O_RDONLY | O_CLOEXEC));
         if (instance == NULL || write(pipe_fds[1], "", 1) != 1) {
             _exit(1);
         }
@@ -144,8 +155,7 @@ static void test_find_daemon(void)
 /* The entry of a daemon that died is no daemon; it is removed, or the next one takes it. */
 static void test_stale_entry(void)
 {
-    g_autofree char *directory = instance_directory(geteuid());
-    g_autofree char *entry = g_strdup_printf("%s/%u:%u", directory, major(DEVICE), minor(DEVICE));
+    g_autofree char *entry = entry_path();
     pid_t child = start_daemon(false), found = 0;
     int fd;
 
@@ -177,10 +187,34 @@ static void test_successor(void)
     end_daemon(second);
 }
 
+/* Others may put anything there: nobody waits for it. */
+static void test_strange_entry(void)
+{
+    g_autofree char *entry = entry_path();
+    pid_t found = 0;
+    int fd;
+
+    g_unlink(entry);
+    g_assert_no_errno(mkfifo(entry, 0644));
+    g_assert_cmpint(find(&found), ==, -1);
+    g_assert_no_errno(g_unlink(entry));
+
+    /* A lock alone does not make a daemon. */
+    fd = open(entry, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    g_assert_no_errno(fcntl(fd, F_OFD_SETLK, &lock));
+    g_assert_cmpint(find(&found), ==, -1);
+    g_assert_cmpint(write(fd, "pid=1\n", 6), ==, 6);
+    g_assert_cmpint(find(&found), ==, -1);
+    g_assert_no_errno(g_unlink(entry));
+    close(fd);
+}
+
 /* A directory that others can write to is not trusted. */
 static void test_open_directory_refused(void)
 {
-    g_autofree char *directory = instance_directory(geteuid());
+    g_auto(GStrv) directories = instance_directories(geteuid());
+    const char *directory = directories[0];
     g_autoptr(GError) error = NULL;
     pid_t pid;
 
@@ -200,6 +234,7 @@ int main(int argc, char **argv)
 {
     g_autofree char *runtime = g_dir_make_tmp("sluicefs-test-XXXXXX", NULL);
     g_autofree char *directory = g_build_filename(runtime, "sluicefs", NULL);
+    g_autofree char *lock = g_build_filename(directory, "lock", NULL);
     int status;
 
     g_setenv("XDG_RUNTIME_DIR", runtime, TRUE);
@@ -210,8 +245,10 @@ int main(int argc, char **argv)
     g_test_add_func("/instance/find-daemon", test_find_daemon);
     g_test_add_func("/instance/stale-entry", test_stale_entry);
     g_test_add_func("/instance/successor", test_successor);
+    g_test_add_func("/instance/strange-entry", test_strange_entry);
     g_test_add_func("/instance/open-directory-refused", test_open_directory_refused);
     status = g_test_run();
+    g_unlink(lock);
     g_rmdir(directory);
     g_rmdir(runtime);
     return status;

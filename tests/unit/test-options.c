@@ -78,6 +78,7 @@ static void test_every_option(void)
     for (const OptionSpec *spec = option_table; spec->name != NULL; spec++) {
         const char *value = spec->kind == OPTION_FLAG     ? NULL
                             : spec->kind == OPTION_CHOICE ? spec->choices[0]
+                            : spec->minimum > 1           ? "3"
                                                           : "1";
         g_autofree char *word =
             value == NULL ? g_strdup(spec->name) : g_strdup_printf("%s=%s", spec->name, value);
@@ -246,7 +247,7 @@ static void test_bad_values(void)
     refuse(SERVE, "--threads=0", "it takes a whole number from 1 to 256");
     refuse(SERVE, "--threads=two", "'--threads' cannot be 'two'");
     refuse(SERVE, "--threads=99999999999999999999", "from 1 to 256");
-    refuse(SERVE, "--ready-fd=-1", "at least 0");
+    refuse(SERVE, "--ready-fd=2", "at least 3");
     refuse(SERVE, "--entry-timeout=-1", "a time in seconds");
     refuse(SERVE, "--entry-timeout=nan", "a time in seconds");
     refuse(SERVE, "--entry-timeout=1s", "a time in seconds");

@@ -133,13 +133,18 @@ static JsonObject *parse_answer(const GString *answer, const char *command, GErr
 JsonObject *control_ask(dev_t device, uid_t owner, const char *command, unsigned timeout_ms,
                         GError **error)
 {
-    g_autofree char *path = instance_socket_path(owner, device);
+    g_auto(GStrv) paths = instance_sockets(owner, device);
     g_autofree char *question = g_strdup_printf("{\"command\": \"%s\"}\n", command);
     const gint64 deadline_us = g_get_monotonic_time() + (gint64)timeout_ms * 1000;
     g_autoptr(GString) answer = NULL;
-    int fd = connect_to(path, error);
+    g_autoptr(GError) first = NULL;
+    int fd = -1;
 
+    for (char **path = paths; *path != NULL && fd < 0; path++) {
+        fd = connect_to(*path, first == NULL ? &first : NULL);
+    }
     if (fd < 0) {
+        g_propagate_error(error, g_steal_pointer(&first));
         return NULL;
     }
     /* It fits the empty buffer of a new socket. */

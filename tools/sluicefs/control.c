@@ -203,7 +203,7 @@ static int listen_at(const char *path, GError **error)
 
 Control *control_new(dev_t device, ControlAnswer *answer, void *opaque, GError **error)
 {
-    g_autofree char *path = instance_socket_path(geteuid(), device);
+    g_autofree char *path = instance_own_socket(device);
     g_autoptr(GSocket) socket = NULL;
     int fd = listen_at(path, error);
     Control *control;

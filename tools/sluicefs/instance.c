@@ -3,27 +3,30 @@
  * The run-time entry of a serving daemon.
  *
  * How it works: a file named by the mount's device number, which no other
- * living file system has. The daemon holds a POSIX write lock on it; F_GETLK
- * then tells everybody its process id, translated into the asker's pid
- * namespace, and a dead daemon has no lock, so entries cannot be stale. A pid
- * may be reused between F_GETLK and pidfd_open(2): the lock is asked for
- * again after it, and only the same holder counts.
+ * living file system has. It says the daemon's process id, and the daemon holds
+ * an open-file-description lock on it: a dead daemon has none, so entries cannot be
+ * stale. The pid counts only in the pid namespace that the entry names and
+ * for a process of the directory's owner; it may be reused between the
+ * reading and pidfd_open(2), so the lock is asked for again after it.
  *
- * A POSIX lock is lost when the process closes any descriptor of the file:
- * the daemon opens it here once and nowhere else.
+ * An entry may be gone (the run-time directory is removed at logout) or lie where
+ * the asker does not look. Then the kernel is asked: fdinfo of a descriptor of
+ * /dev/fuse names its connection, as far as the asker may look.
  *
  * The kernel may give a device number away again while the daemon that had it
- * is still exiting, so registering and unregistering exclude each other by an
- * flock on the directory, and a daemon removes the entry only while it is
- * the file that it made.
+ * is still exiting, so registering and unregistering exclude each other by a
+ * lock file that nobody else can open, and a daemon removes the entry only while
+ * it is the file that it made.
  *
- * The directory of another user is only trusted if it belongs to that user.
+ * The directory of another user is only trusted if it belongs to that user,
+ * and what is in it may be anything.
  */
 #include "tools/sluicefs/instance.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -44,21 +47,37 @@ static void set_errno(GError **error, int number, const char *what, const char *
                 path, g_strerror(number));
 }
 
-char *instance_directory(uid_t owner)
+char **instance_directories(uid_t owner)
 {
     const char *runtime = g_getenv("XDG_RUNTIME_DIR");
-    g_autofree char *login = g_strdup_printf("/run/user/%u", (unsigned)owner);
+    g_autoptr(GPtrArray) paths = g_ptr_array_new();
 
     if (owner == 0) {
-        return g_strdup("/run/sluicefs");
+        g_ptr_array_add(paths, g_strdup("/run/sluicefs"));
+    } else {
+        if (owner == getuid() && runtime != NULL && runtime[0] == '/') {
+            g_ptr_array_add(paths, g_build_filename(runtime, "sluicefs", NULL));
+        }
+        g_ptr_array_add(paths, g_strdup_printf("/run/user/%u/sluicefs", (unsigned)owner));
+        g_ptr_array_add(paths, g_strdup_printf("/tmp/sluicefs-%u", (unsigned)owner));
     }
-    if (owner == getuid() && runtime != NULL && runtime[0] == '/') {
-        return g_build_filename(runtime, "sluicefs", NULL);
+    g_ptr_array_add(paths, NULL);
+    return (char **)g_ptr_array_free(g_steal_pointer(&paths), FALSE);
+}
+
+/* The first whose parent exists. */
+static char *own_directory(void)
+{
+    g_auto(GStrv) paths = instance_directories(geteuid());
+
+    for (char **path = paths; *path != NULL; path++) {
+        g_autofree char *parent = g_path_get_dirname(*path);
+
+        if (g_file_test(parent, G_FILE_TEST_IS_DIR)) {
+            return g_strdup(*path);
+        }
     }
-    if (g_file_test(login, G_FILE_TEST_IS_DIR)) {
-        return g_build_filename(login, "sluicefs", NULL);
-    }
-    return g_strdup_printf("/tmp/sluicefs-%u", (unsigned)owner);
+    return g_strdup(paths[0]);
 }
 
 /* Open the directory of @owner; -1 with errno. */
@@ -83,11 +102,58 @@ static void entry_name(char name[32], dev_t device)
     snprintf(name, 32, "%u:%u", major(device), minor(device));
 }
 
-char *instance_socket_path(uid_t owner, dev_t device)
+static char *socket_path(const char *directory, dev_t device)
 {
-    g_autofree char *directory = instance_directory(owner);
-
     return g_strdup_printf("%s/%u:%u.socket", directory, major(device), minor(device));
+}
+
+char *instance_own_socket(dev_t device)
+{
+    g_autofree char *directory = own_directory();
+
+    return socket_path(directory, device);
+}
+
+char **instance_sockets(uid_t owner, dev_t device)
+{
+    char **paths = instance_directories(owner);
+
+    for (char **path = paths; *path != NULL; path++) {
+        char *directory = *path;
+
+        *path = socket_path(directory, device);
+        g_free(directory);
+    }
+    return paths;
+}
+
+/* Keep others of this user out of the directory: a descriptor to close; -1: go on without. */
+static int lock_directory(int dir_fd)
+{
+    int fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd >= 0) {
+        flock(fd, LOCK_EX);
+    }
+    return fd;
+}
+
+static void unlock_directory(int lock_fd)
+{
+    if (lock_fd >= 0) {
+        close(lock_fd);
+    }
+}
+
+/* The pid namespace of this process, as /proc names it; "" if unknown. */
+static const char *pid_namespace(void)
+{
+    static char name[64];
+
+    if (name[0] == '\0' && readlink("/proc/self/ns/pid", name, sizeof(name) - 1) < 0) {
+        name[0] = '\0';
+    }
+    return name;
 }
 
 /* Open, lock and fill the entry, below the locked directory. */
@@ -101,7 +167,7 @@ static bool make_entry(Instance *instance, const char *text, GError **error)
     }
     instance->fd = openat(instance->dir_fd, instance->name,
                           O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (instance->fd < 0 || fcntl(instance->fd, F_SETLK, &lock) < 0 ||
+    if (instance->fd < 0 || fcntl(instance->fd, F_OFD_SETLK, &lock) < 0 ||
         write(instance->fd, text, strlen(text)) != (ssize_t)strlen(text)) {
         set_errno(error, errno, "write", instance->name);
         return false;
@@ -123,10 +189,12 @@ static void instance_free(Instance *instance)
 Instance *instance_register(dev_t device, const char *command, const char *source,
                             const char *mountpoint, GError **error)
 {
-    g_autofree char *directory = instance_directory(geteuid());
-    g_autofree char *text = g_strdup_printf("pid=%d\ncommand=%s\nsource=%s\nmountpoint=%s\n",
-                                            (int)getpid(), command, source, mountpoint);
+    g_autofree char *directory = own_directory();
+    g_autofree char *text =
+        g_strdup_printf("pid=%d\nnamespace=%s\ncommand=%s\nsource=%s\nmountpoint=%s\n",
+                        (int)getpid(), pid_namespace(), command, source, mountpoint);
     Instance *instance = g_new0(Instance, 1);
+    int lock_fd;
     bool made;
 
     instance->fd = -1;
@@ -141,9 +209,9 @@ Instance *instance_register(dev_t device, const char *command, const char *sourc
         instance_free(instance);
         return NULL;
     }
-    flock(instance->dir_fd, LOCK_EX);
+    lock_fd = lock_directory(instance->dir_fd);
     made = make_entry(instance, text, error);
-    flock(instance->dir_fd, LOCK_UN);
+    unlock_directory(lock_fd);
     if (!made) {
         g_prefix_error(error, "in the run-time directory '%s': ", directory);
         instance_free(instance);
@@ -155,56 +223,95 @@ Instance *instance_register(dev_t device, const char *command, const char *sourc
 void instance_unregister(Instance *instance)
 {
     struct stat ours, there;
+    int lock_fd;
 
     if (instance == NULL) {
         return;
     }
-    flock(instance->dir_fd, LOCK_EX);
+    lock_fd = lock_directory(instance->dir_fd);
     if (fstat(instance->fd, &ours) == 0 &&
         fstatat(instance->dir_fd, instance->name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
         ours.st_ino == there.st_ino && ours.st_dev == there.st_dev) {
         unlinkat(instance->dir_fd, instance->name, 0);
     }
-    flock(instance->dir_fd, LOCK_UN);
+    unlock_directory(lock_fd);
     instance_free(instance);
 }
 
-/*
- * Who holds the lock of @fd: its pid, 0: nobody. A holder in a pid namespace
- * that we do not see has the pid -1 or 0 by the kernel's account.
- */
-static pid_t lock_holder(int fd)
+/* Whether a living daemon holds the entry. */
+static bool is_held(int fd)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
-    if (fcntl(fd, F_GETLK, &lock) < 0) {
-        return -1;
-    }
-    if (lock.l_type == F_UNLCK) {
-        return 0;
-    }
-    return lock.l_pid > 0 ? lock.l_pid : -1;
+    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 /* Remove the entry @name, which @fd is, if its daemon is dead. */
 static void remove_stale(int dir_fd, const char *name, int fd)
 {
     struct stat ours, there;
+    int lock_fd = lock_directory(dir_fd);
 
-    flock(dir_fd, LOCK_EX);
-    if (lock_holder(fd) == 0 && fstat(fd, &ours) == 0 &&
+    if (!is_held(fd) && fstat(fd, &ours) == 0 &&
         fstatat(dir_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && ours.st_ino == there.st_ino) {
         unlinkat(dir_fd, name, 0);
     }
-    flock(dir_fd, LOCK_UN);
+    unlock_directory(lock_fd);
 }
 
-int instance_find(dev_t device, uid_t owner, pid_t *pid, GError **error)
+/* The process that an entry names; 0: none that counts. */
+static pid_t read_pid(int fd, bool *elsewhere)
 {
-    g_autofree char *directory = instance_directory(owner);
-    int dir_fd = open_directory(directory, owner);
-    int fd, pid_fd = -1;
-    char name[32];
+    char text[256];
+    ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
+    g_auto(GStrv) lines = NULL;
+    int pid = 0;
+
+    text[MAX(length, 0)] = '\0';
+    lines = g_strsplit(text, "\n", 3);
+    if (lines[0] == NULL || lines[1] == NULL || sscanf(lines[0], "pid=%d", &pid) != 1 ||
+        !g_str_has_prefix(lines[1], "namespace=")) {
+        return 0;
+    }
+    *elsewhere = strcmp(lines[1] + strlen("namespace="), pid_namespace()) != 0;
+    return pid;
+}
+
+static bool is_process_of(pid_t pid, uid_t owner)
+{
+    char path[32];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+    return stat(path, &st) == 0 && st.st_uid == owner;
+}
+
+/* The daemon of the entry @fd: a pidfd; -1 without @error if there is none. */
+static int watch_daemon(int fd, uid_t owner, pid_t *pid, GError **error)
+{
+    bool elsewhere = false;
+    int pid_fd;
+
+    *pid = read_pid(fd, &elsewhere);
+    if (elsewhere) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                    "the daemon runs in another pid namespace");
+        return -1;
+    }
+    pid_fd = *pid > 0 ? (int)syscall(SYS_pidfd_open, *pid, 0) : -1;
+    if (pid_fd >= 0 && (!is_process_of(*pid, owner) || !is_held(fd))) {
+        close(pid_fd);
+        return -1;
+    }
+    return pid_fd;
+}
+
+/* The entry in one directory. */
+static int find_entry(const char *directory, uid_t owner, const char *name, pid_t *pid,
+                      GError **error)
+{
+    int dir_fd = open_directory(directory, owner), fd, pid_fd = -1;
+    struct stat st;
 
     if (dir_fd < 0) {
         if (errno != ENOENT) {
@@ -212,33 +319,81 @@ int instance_find(dev_t device, uid_t owner, pid_t *pid, GError **error)
         }
         return -1;
     }
-    entry_name(name, device);
-    fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) {
-        if (errno != ENOENT) {
-            set_errno(error, errno, "read the run-time entry", name);
-        }
-        close(dir_fd);
-        return -1;
+    fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 && errno != ENOENT) {
+        set_errno(error, errno, "read the run-time entry", name);
     }
-
-    *pid = lock_holder(fd);
-    if (*pid == 0) {
-        remove_stale(dir_fd, name, fd);
-    } else if (*pid < 0) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
-                    "the daemon runs in another pid namespace");
-    } else {
-        pid_fd = (int)syscall(SYS_pidfd_open, *pid, 0);
-        if (pid_fd < 0 && errno != ESRCH) {
-            g_set_error(error, G_IO_ERROR, (int)g_io_error_from_errno(errno),
-                        "cannot watch the daemon (process %d): %s", (int)*pid, g_strerror(errno));
-        } else if (pid_fd >= 0 && lock_holder(fd) != *pid) {
-            close(pid_fd);
-            pid_fd = -1;
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        if (is_held(fd)) {
+            pid_fd = watch_daemon(fd, owner, pid, error);
+        } else if (owner == geteuid()) {
+            remove_stale(dir_fd, name, fd);
         }
     }
-    close(fd);
+    if (fd >= 0) {
+        close(fd);
+    }
     close(dir_fd);
+    return pid_fd;
+}
+
+/* Whether a descriptor of @pid belongs to the FUSE connection @number. */
+static bool has_connection(const char *pid, unsigned number)
+{
+    g_autofree char *directory = g_strdup_printf("/proc/%s/fdinfo", pid);
+    g_autofree char *line = g_strdup_printf("fuse_connection:\t%u\n", number);
+    g_autoptr(GDir) infos = g_dir_open(directory, 0, NULL);
+    const char *name;
+
+    while (infos != NULL && (name = g_dir_read_name(infos)) != NULL) {
+        g_autofree char *path = g_build_filename(directory, name, NULL);
+        g_autofree char *text = NULL;
+
+        if (g_file_get_contents(path, &text, NULL, NULL) && strstr(text, line) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int find_by_connection(dev_t device, uid_t owner, pid_t *pid)
+{
+    g_autoptr(GDir) processes = g_dir_open("/proc", 0, NULL);
+    const char *name;
+
+    while (processes != NULL && (name = g_dir_read_name(processes)) != NULL) {
+        if (g_ascii_isdigit(name[0]) && is_process_of(atoi(name), owner) &&
+            has_connection(name, minor(device))) {
+            *pid = atoi(name);
+            int pid_fd = (int)syscall(SYS_pidfd_open, *pid, 0);
+
+            if (pid_fd >= 0 && has_connection(name, minor(device))) {
+                return pid_fd;
+            }
+            if (pid_fd >= 0) {
+                close(pid_fd);
+            }
+        }
+    }
+    return -1;
+}
+
+int instance_find(dev_t device, uid_t owner, pid_t *pid, GError **error)
+{
+    g_auto(GStrv) directories = instance_directories(owner);
+    g_autoptr(GError) first = NULL;
+    char name[32];
+    int pid_fd = -1;
+
+    entry_name(name, device);
+    for (char **directory = directories; *directory != NULL && pid_fd < 0; directory++) {
+        pid_fd = find_entry(*directory, owner, name, pid, first == NULL ? &first : NULL);
+    }
+    if (pid_fd < 0) {
+        pid_fd = find_by_connection(device, owner, pid);
+    }
+    if (pid_fd < 0 && first != NULL) {
+        g_propagate_error(error, g_steal_pointer(&first));
+    }
     return pid_fd;
 }

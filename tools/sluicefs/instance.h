@@ -15,7 +15,7 @@ typedef struct Instance Instance;
 
 /**
  * Make the entry of the mount with @device for the calling process, in
- * instance_directory() of its user. The text is for people.
+ * the first of instance_directories() of its user. The text is for people.
  */
 Instance *instance_register(dev_t device, const char *command, const char *source,
                             const char *mountpoint, GError **error) G_GNUC_WARN_UNUSED_RESULT;
@@ -32,12 +32,15 @@ void instance_unregister(Instance *instance);
 int instance_find(dev_t device, uid_t owner, pid_t *pid, GError **error);
 
 /**
- * /run/sluicefs for root, sluicefs in the run-time directory of others.
- * Free with g_free().
+ * Where entries of @owner may be, the likeliest first: /run/sluicefs for root, sluicefs in the
+ * run-time directory of others, or a directory in /tmp. Free with g_strfreev().
  */
-char *instance_directory(uid_t owner);
+char **instance_directories(uid_t owner);
 
-/** Where the daemon of @owner's mount with @device listens (control.h). Free with g_free(). */
-char *instance_socket_path(uid_t owner, dev_t device);
+/** Where the daemon of the mount with @device listens (control.h), if it is ours. g_free(). */
+char *instance_own_socket(dev_t device);
+
+/** Where the daemon of @owner's mount with @device may listen. Free with g_strfreev(). */
+char **instance_sockets(uid_t owner, dev_t device);
 
 #endif /* SLUICE_TOOLS_INSTANCE_H */

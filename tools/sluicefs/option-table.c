@@ -39,7 +39,7 @@ const OptionSpec option_table[] = {
      .help = "Mount, run COMMAND by the shell with $MNT set to the mount point, unmount, and exit "
              "with the status of COMMAND (128 + N if signal N ended it). Implies --foreground."},
     {"ready-fd", 0, OPTION_INTEGER, OPTION_GROUP_PROCESS, FIELD(ready_fd), .argument = "FD",
-     .minimum = 0, .maximum = INT_MAX,
+     .minimum = 3, .maximum = INT_MAX,
      .help = "Write a line to the open descriptor FD and close it once the mount serves."},
     {"pid-file", 0, OPTION_STRING, OPTION_GROUP_PROCESS, FIELD(pid_file), .argument = "FILE",
      .help = "Write the process id of the daemon to FILE; removed at exit."},

@@ -21,6 +21,7 @@
 struct RunCommand {
     char *command;
     mode_t mask;
+    sigset_t ignored; /* by whoever started us, as nohup does */
     struct rlimit open_files, file_size;
     pid_t pid; /* 0: not running */
     guint watch;
@@ -37,6 +38,14 @@ RunCommand *run_command_new(const char *command)
     umask(run->mask);
     getrlimit(RLIMIT_NOFILE, &run->open_files);
     getrlimit(RLIMIT_FSIZE, &run->file_size);
+    sigemptyset(&run->ignored);
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction action;
+
+        if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN) {
+            sigaddset(&run->ignored, number);
+        }
+    }
     return run;
 }
 
@@ -71,7 +80,7 @@ static void child_exec(const RunCommand *run, char *const *argv, char *const *en
     ssize_t ignored;
 
     for (int number = 1; number < NSIG; number++) {
-        signal(number, SIG_DFL);
+        signal(number, sigismember(&run->ignored, number) == 1 ? SIG_IGN : SIG_DFL);
     }
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -410,6 +410,15 @@ static void log_missing_uring(void)
     }
 }
 
+/* Whoever started us wants that it does not end us: nohup, or a shell without job control. */
+static bool is_ignored(int number)
+{
+    struct sigaction action;
+
+    return (number == SIGHUP || number == SIGINT) && sigaction(number, NULL, &action) == 0 &&
+           action.sa_handler == SIG_IGN;
+}
+
 static void add_signal_sources(Serve *serve)
 {
     const GSourceFunc handlers[] = {serve_on_term, serve_on_int, serve_on_hup, serve_on_usr1};
@@ -417,7 +426,9 @@ static void add_signal_sources(Serve *serve)
 
     static_assert(G_N_ELEMENTS(numbers) == G_N_ELEMENTS(serve->signal_sources), "one source each");
     for (size_t i = 0; i < G_N_ELEMENTS(handlers); i++) {
-        serve->signal_sources[i] = g_unix_signal_add(numbers[i], handlers[i], serve);
+        if (!is_ignored(numbers[i])) {
+            serve->signal_sources[i] = g_unix_signal_add(numbers[i], handlers[i], serve);
+        }
     }
 }
 
@@ -572,15 +583,14 @@ static bool serve_prepare(Serve *serve, const char *mountpoint, GError **error)
     Options *options = serve->options;
     g_autofree char *log_target = absolute_log_target(options);
 
-    if (!log_set_target(serve->log, log_target, error)) {
+    /* Before anything of ours is opened, which might get that number. */
+    if (options->ready_fd >= 0 && fcntl(options->ready_fd, F_SETFD, FD_CLOEXEC) < 0) {
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "the descriptor %d of --ready-fd is not open", options->ready_fd);
         return false;
     }
-    if (options->ready_fd >= 0) {
-        if (fcntl(options->ready_fd, F_SETFD, FD_CLOEXEC) < 0) {
-            g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                        "the descriptor %d of --ready-fd is not open", options->ready_fd);
-            return false;
-        }
+    if (!log_set_target(serve->log, log_target, error)) {
+        return false;
     }
     if (options->pid_file != NULL) {
         g_autofree char *directory = NULL;
