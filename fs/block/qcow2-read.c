@@ -297,6 +297,13 @@ static void answer_status(BlockQcow2 *qcow2, BlockRequest *request, const Qcow2R
         block_forward(qcow2->backing, request);
         return;
     }
+    if (run->kind == QCOW2_KIND_DATA) {
+        /* The file below may have a hole there. */
+        request->length = run->length;
+        request->offset = (int64_t)run->host_offset;
+        block_forward(qcow2->file, request);
+        return;
+    }
     block_complete(request, 0);
 }
 

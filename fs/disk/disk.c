@@ -22,41 +22,14 @@
 
 #include <gio/gio.h>
 
-#include "fs/disk/tree.h"
+#include "fs/disk/disk-internal.h"
 #include "fs/session/kernel-abi.h"
 #include "fs/session/session.h"
 
-#define FOREVER        86400.0
-#define ATTR_TIMEOUT   1.0 /* the image's times */
-#define PREFERRED_SIZE 4096
-
-struct FsDisk {
-    BlockNode *node; /* referenced */
-    DiskTree *tree;
-    bool one_file;
-    struct stat image; /* when it was opened */
-    int image_fd;      /* the node's; -1: not known */
-    _Atomic(uint64_t) reads, writes, flushes, zeroes;
-};
-
-/* What a FUSE request remembers while its node works. */
-typedef struct DiskIo {
-    BlockRequest block;
-    FsRequest *request;
-    BlockNode *node;
-    size_t length;  /* bytes to answer */
-    fuse_ino_t ino; /* of a change of the size */
-    int whence;     /* of LSEEK */
-    int64_t at;     /* where LSEEK is looking */
-    bool submitting, answered;
-} DiskIo;
-
 static_assert(sizeof(DiskIo) <= FS_REQUEST_SCRATCH, "fits into a request's scratch room");
 
-static FsDisk *disk_of(fuse_req_t req)
-{
-    return fuse_req_userdata(req);
-}
+#define FOREVER        86400.0
+#define PREFERRED_SIZE 4096
 
 static void count(_Atomic(uint64_t) *counter)
 {
@@ -81,7 +54,7 @@ static mode_t mode_of(const FsDisk *disk, const DiskEntry *entry)
     }
 }
 
-static struct stat stat_of(const FsDisk *disk, uint64_t ino)
+struct stat disk_stat_of(const FsDisk *disk, uint64_t ino)
 {
     const DiskEntry *entry = disk_tree_get(disk->tree, ino);
     struct stat image = disk->image;
@@ -113,8 +86,8 @@ static void reply_entry(fuse_req_t req, uint64_t ino)
 {
     const struct fuse_entry_param entry = {
         .ino = ino,
-        .attr = stat_of(disk_of(req), ino),
-        .attr_timeout = ATTR_TIMEOUT,
+        .attr = disk_stat_of(disk_of(req), ino),
+        .attr_timeout = DISK_ATTR_TIMEOUT,
         .entry_timeout = FOREVER,
     };
 
@@ -132,7 +105,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     }
 }
 
-static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+void disk_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     const FsDisk *disk = disk_of(req);
 
@@ -140,8 +113,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
         fuse_reply_err(req, ENOENT);
         return;
     }
-    const struct stat attr = stat_of(disk, ino);
-    fuse_reply_attr(req, &attr, ATTR_TIMEOUT);
+    const struct stat attr = disk_stat_of(disk, ino);
+    fuse_reply_attr(req, &attr, DISK_ATTR_TIMEOUT);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -189,48 +162,55 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 /* --- data --- */
 
-static const DiskEntry *file_of(fuse_req_t req, fuse_ino_t ino)
+static void open_done(BlockRequest *block)
 {
-    const DiskEntry *entry = disk_tree_get(disk_of(req)->tree, ino);
+    DiskIo *io = disk_io_of(block);
+    FsRequest *previous = fs_request_enter(io->request);
+    const fuse_req_t req = fs_request_fuse(io->request);
 
-    return entry != NULL && entry->kind == DISK_FILE ? entry : NULL;
+    if (block->result < 0) {
+        fuse_reply_err(req, -block->result);
+    } else {
+        fs_request_set_open_flags(
+            io->request, disk_of(req)->one_file ? FOPEN_KEEP_CACHE
+                                                : FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES);
+        fuse_reply_open(req, &io->file);
+    }
+    fs_request_leave(previous);
 }
 
+/*
+ * O_TRUNC makes one hole of the file, as those expect who leave out their zeros. After it the
+ * kernel drops what it has cached, and asks for the size.
+ */
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    const DiskEntry *entry = file_of(req, ino);
+    const DiskEntry *entry = disk_file_of(req, ino);
+    uint64_t emptied;
 
     if (entry == NULL) {
         fuse_reply_err(req, EISDIR);
     } else if (entry->node->read_only && (fi->flags & O_ACCMODE) != O_RDONLY) {
         fuse_reply_err(req, EROFS);
     } else {
-        fs_request_set_open_flags(fs_request_current(),
-                                  disk_of(req)->one_file
-                                      ? FOPEN_KEEP_CACHE
-                                      : FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES);
-        fuse_reply_open(req, fi);
+        DiskIo *io = disk_io_new(entry->node);
+
+        io->file = *fi;
+        emptied = fi->flags & O_TRUNC ? (uint64_t)entry->node->size : 0;
+        block_request_init(&io->block, BLOCK_ZERO, NULL, emptied, 0);
+        io->block.flags = BLOCK_MAY_UNMAP;
+        if (emptied == 0) {
+            io->block.result = 0;
+            open_done(&io->block);
+        } else {
+            block_submit(entry->node, &io->block, open_done);
+        }
     }
-}
-
-static DiskIo *new_io(BlockNode *node)
-{
-    FsRequest *request = fs_request_current();
-    DiskIo *io = fs_request_scratch(request);
-
-    io->request = request;
-    io->node = node;
-    return io;
-}
-
-static DiskIo *io_of(BlockRequest *block)
-{
-    return aio_container_of(block, DiskIo, block);
 }
 
 static void read_done(BlockRequest *block)
 {
-    DiskIo *io = io_of(block);
+    DiskIo *io = disk_io_of(block);
 
     if (block->result < 0) {
         fs_request_reply_error(io->request, -block->result);
@@ -242,7 +222,7 @@ static void read_done(BlockRequest *block)
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                     struct fuse_file_info *fi)
 {
-    const DiskEntry *entry = file_of(req, ino);
+    const DiskEntry *entry = disk_file_of(req, ino);
     FsRequest *request = fs_request_current();
     void *buffer = fs_request_data_buffer(request, size);
 
@@ -250,7 +230,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
         fs_request_reply_error(request, EINVAL);
         return;
     }
-    DiskIo *io = new_io(entry->node);
+    DiskIo *io = disk_io_new(entry->node);
     io->length = off >= entry->node->size ? 0 : MIN(size, (size_t)(entry->node->size - off));
     count(&disk_of(req)->reads);
     block_request_init(&io->block, BLOCK_READ, buffer, io->length, io->length > 0 ? off : 0);
@@ -259,7 +239,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 static void write_done(BlockRequest *block)
 {
-    DiskIo *io = io_of(block);
+    DiskIo *io = disk_io_of(block);
 
     if (block->result < 0) {
         fs_request_reply_error(io->request, -block->result);
@@ -272,14 +252,14 @@ static void write_done(BlockRequest *block)
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
                      struct fuse_file_info *fi)
 {
-    const DiskEntry *entry = file_of(req, ino);
+    const DiskEntry *entry = disk_file_of(req, ino);
     FsRequest *request = fs_request_current();
 
     if (entry == NULL || off < 0 || off >= entry->node->size) {
         fs_request_reply_error(request, entry == NULL || off < 0 ? EINVAL : ENOSPC);
         return;
     }
-    DiskIo *io = new_io(entry->node);
+    DiskIo *io = disk_io_new(entry->node);
     io->length = MIN(size, (size_t)(entry->node->size - off));
     count(&disk_of(req)->writes);
     block_request_init(&io->block, BLOCK_WRITE, (void *)(uintptr_t)data, io->length, off);
@@ -289,73 +269,18 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
 
 static void plain_done(BlockRequest *block)
 {
-    fs_request_reply_error(io_of(block)->request, -block->result);
-}
-
-static void grow_done(BlockRequest *block)
-{
-    DiskIo *io = io_of(block);
-    FsRequest *previous = fs_request_enter(io->request);
-    const fuse_req_t req = fs_request_fuse(io->request);
-
-    if (block->result < 0) {
-        fuse_reply_err(req, -block->result);
-    } else {
-        const struct stat attr = stat_of(disk_of(req), io->ino);
-        fuse_reply_attr(req, &attr, ATTR_TIMEOUT);
-    }
-    fs_request_leave(previous);
-}
-
-/* The whole disk can grow, as far as the image can; a partition cannot. */
-static void set_size(fuse_req_t req, fuse_ino_t ino, const DiskEntry *entry, int64_t size)
-{
-    DiskIo *io;
-
-    if (entry->node != disk_of(req)->node || size < entry->node->size) {
-        fuse_reply_err(req, EINVAL);
-        return;
-    }
-    io = new_io(entry->node);
-    io->ino = ino;
-    block_request_init(&io->block, BLOCK_GROW, NULL, 0, size);
-    block_submit(entry->node, &io->block, grow_done);
-}
-
-/*
- * Like a block device: O_TRUNC on opening, which arrives as a new size of 0, is without effect, and
- * times are the image's.
- */
-static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
-                       struct fuse_file_info *fi)
-{
-    const DiskEntry *entry = disk_tree_get(disk_of(req)->tree, ino);
-    const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME |
-                      FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW;
-
-    if (entry == NULL) {
-        fuse_reply_err(req, ENOENT);
-    } else if (to_set & ~(FUSE_SET_ATTR_SIZE | times)) {
-        fuse_reply_err(req, EPERM);
-    } else if (to_set & FUSE_SET_ATTR_SIZE && entry->kind != DISK_FILE) {
-        fuse_reply_err(req, EINVAL);
-    } else if (to_set & FUSE_SET_ATTR_SIZE && attr->st_size != entry->node->size &&
-               (attr->st_size != 0 || fi != NULL)) {
-        set_size(req, ino, entry, attr->st_size);
-    } else {
-        op_getattr(req, ino, fi);
-    }
+    fs_request_reply_error(disk_io_of(block)->request, -block->result);
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-    const DiskEntry *entry = file_of(req, ino);
+    const DiskEntry *entry = disk_file_of(req, ino);
 
     if (entry == NULL || entry->node->read_only) {
         fuse_reply_err(req, entry == NULL ? EINVAL : 0);
         return;
     }
-    DiskIo *io = new_io(entry->node);
+    DiskIo *io = disk_io_new(entry->node);
     count(&disk_of(req)->flushes);
     block_request_init(&io->block, BLOCK_FLUSH, NULL, 0, 0);
     block_submit(entry->node, &io->block, plain_done);
@@ -364,7 +289,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
                          struct fuse_file_info *fi)
 {
-    const DiskEntry *entry = file_of(req, ino);
+    const DiskEntry *entry = disk_file_of(req, ino);
     const int kind = mode & ~FALLOC_FL_KEEP_SIZE;
 
     if (entry == NULL || offset < 0 || length <= 0) {
@@ -380,92 +305,12 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
         fuse_reply_err(req, ENOSPC);
         return;
     }
-    DiskIo *io = new_io(entry->node);
+    DiskIo *io = disk_io_new(entry->node);
     count(&disk_of(req)->zeroes);
     block_request_init(&io->block, BLOCK_ZERO, NULL, (uint64_t)MIN(length, inside),
                        inside > 0 ? offset : 0);
     io->block.flags = kind == FALLOC_FL_PUNCH_HOLE ? BLOCK_MAY_UNMAP : 0;
     block_submit(entry->node, &io->block, plain_done);
-}
-
-/* --- LSEEK: ask for one range after the other --- */
-
-static void seek_answer(DiskIo *io, int64_t offset)
-{
-    FsRequest *previous = fs_request_enter(io->request);
-
-    fuse_reply_lseek(fs_request_fuse(io->request), offset);
-    fs_request_leave(previous);
-}
-
-/* Look at the range that has been asked for; false: it has been answered. */
-static bool seek_goes_on(DiskIo *io)
-{
-    if (io->block.result < 0) {
-        fs_request_reply_error(io->request, -io->block.result);
-        return false;
-    }
-    if (((io->block.status & BLOCK_STATUS_DATA) != 0) == (io->whence == SEEK_DATA)) {
-        seek_answer(io, io->at);
-        return false;
-    }
-    io->at += (int64_t)io->block.run;
-    return true;
-}
-
-static void seek_done(BlockRequest *block);
-
-/* Ranges that are answered at once make a loop here, and no recursion: there may be very many. */
-static void seek(DiskIo *io)
-{
-    const int64_t size = io->node->size;
-
-    do {
-        if (io->at >= size && io->whence == SEEK_DATA) {
-            fs_request_reply_error(io->request, ENXIO);
-            return;
-        }
-        if (io->at >= size) {
-            seek_answer(io, size); /* the end is a hole */
-            return;
-        }
-        block_request_init(&io->block, BLOCK_STATUS, NULL, (uint64_t)(size - io->at), io->at);
-        io->answered = false;
-        io->submitting = true;
-        block_submit(io->node, &io->block, seek_done);
-        io->submitting = false;
-        if (!io->answered) {
-            return; /* seek_done() goes on */
-        }
-    } while (seek_goes_on(io));
-}
-
-static void seek_done(BlockRequest *block)
-{
-    DiskIo *io = io_of(block);
-
-    io->answered = true;
-    if (!io->submitting && seek_goes_on(io)) {
-        seek(io);
-    }
-}
-
-static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
-                     struct fuse_file_info *fi)
-{
-    const DiskEntry *entry = file_of(req, ino);
-
-    if (entry == NULL || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
-        fuse_reply_err(req, EINVAL);
-    } else if (off < 0 || off >= entry->node->size) {
-        fuse_reply_err(req, ENXIO);
-    } else {
-        DiskIo *io = new_io(entry->node);
-
-        io->whence = whence;
-        io->at = off;
-        seek(io);
-    }
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
@@ -489,8 +334,8 @@ const FsFilesystem *disk_filesystem(void)
         .ops =
             {
                 .lookup = op_lookup,
-                .getattr = op_getattr,
-                .setattr = op_setattr,
+                .getattr = disk_op_getattr,
+                .setattr = disk_op_setattr,
                 .readlink = op_readlink,
                 .open = op_open,
                 .read = op_read,
@@ -498,7 +343,7 @@ const FsFilesystem *disk_filesystem(void)
                 .fsync = op_fsync,
                 .readdir = op_readdir,
                 .fallocate = op_fallocate,
-                .lseek = op_lseek,
+                .lseek = disk_op_lseek,
                 .statfs = op_statfs,
             },
     };

@@ -61,6 +61,7 @@ equal(os.pread(files[2], 100, size[2]), b"", "read behind the end")
 expect_errno(errno.EINVAL, lambda: os.ftruncate(files[2], 100))
 os.close(os.open(f"{mnt}/part2", os.O_WRONLY | os.O_TRUNC))
 equal(os.stat(f"{mnt}/part2").st_size, size[2], "size after O_TRUNC")
+model[start[2]:start[2] + size[2]] = bytes(size[2])
 for fd in (*files.values(), disk):
     os.fsync(fd)
 equal(open(image, "rb").read() == bytes(model), True, "the image is as the model")
