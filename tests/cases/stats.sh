@@ -4,6 +4,7 @@
 # sluicefs status and stats tell what a daemon does; the control socket takes no nonsense, and a
 # dead daemon is named as such.
 #
+# limit: 120
 # matrix: once
 . "$(dirname "$0")/functions.sh"
 
@@ -85,6 +86,23 @@ for question in (b"\n", b"nonsense\n", b"[]\n", b"{}\n", b'{"command": 5}\n',
     answer = ask(question)
     equal(answer["ok"], False, f"answer to {question[:20]}")
     assert isinstance(answer["error"], str), answer
+# Who writes now and then gets no more time than who is silent.
+slow = socket.socket(socket.AF_UNIX)
+slow.connect(path)
+slow.settimeout(0.5)
+deadline = time.monotonic() + 45
+pauses = 0
+while True:
+    assert time.monotonic() < deadline, "a slow client is never hung up on"
+    try:
+        slow.send(b" ")
+        if not slow.recv(1):
+            break
+    except TimeoutError:
+        pauses += 1
+    except OSError:
+        break
+assert pauses > 0, "hung up on at once"
 silent = [socket.socket(socket.AF_UNIX) for _ in range(40)]
 for client in silent:
     client.connect(path)

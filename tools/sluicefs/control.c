@@ -3,9 +3,9 @@
  * The daemon's side of the control socket.
  *
  * How it works: everything happens on the main thread, in its GLib main loop;
- * the workers notice nothing. A client has a few seconds and a line of limited
- * length for its question, and only so many clients are served at once, so
- * none can hold up the daemon or another.
+ * the workers notice nothing. A client has CLIENT_TIMEOUT_S for all of it, and
+ * a line of limited length for its question, and only so many clients are
+ * served at once, so none can hold up the daemon or another for long.
  */
 #include "tools/sluicefs/control.h"
 
@@ -41,18 +41,32 @@ typedef struct Client {
     GCancellable *cancellable;
     GString *question;
     char *answer;
+    guint timer; /* a source; 0 once the time is over */
     char buffer[512];
 } Client;
 
 static void client_free(Client *client)
 {
     client->control->clients--;
+    if (client->timer != 0) {
+        g_source_remove(client->timer);
+    }
     g_io_stream_close(G_IO_STREAM(client->connection), NULL, NULL);
     g_object_unref(client->connection);
     g_object_unref(client->cancellable);
     g_string_free(client->question, TRUE);
     g_free(client->answer);
     g_free(client);
+}
+
+/* The call that is under way ends with an error, and with it the client. */
+static gboolean client_late(gpointer opaque)
+{
+    Client *client = opaque;
+
+    client->timer = 0;
+    g_socket_shutdown(g_socket_connection_get_socket(client->connection), TRUE, TRUE, NULL);
+    return G_SOURCE_REMOVE;
 }
 
 static char *object_to_line(JsonObject *object)
@@ -167,7 +181,7 @@ static gboolean control_incoming(GSocketService *service, GSocketConnection *con
     client->connection = g_object_ref(connection);
     client->cancellable = g_object_ref(control->cancellable);
     client->question = g_string_new(NULL);
-    g_socket_set_timeout(g_socket_connection_get_socket(connection), CLIENT_TIMEOUT_S);
+    client->timer = g_timeout_add_seconds(CLIENT_TIMEOUT_S, client_late, client);
     g_input_stream_read_async(g_io_stream_get_input_stream(G_IO_STREAM(connection)), client->buffer,
                               sizeof(client->buffer), G_PRIORITY_DEFAULT, client->cancellable,
                               client_read, client);

@@ -6,6 +6,7 @@
 
 #include <json-glib/json-glib.h>
 
+#include "tools/sluicefs/json-text.h"
 #include "tools/sluicefs/printable.h"
 
 void disk_list_text(const char *source, const BlockNode *disk, const DiskTable *table)
@@ -37,18 +38,6 @@ void disk_list_text(const char *source, const BlockNode *disk, const DiskTable *
     }
 }
 
-/* JSON strings are UTF-8; bytes that are none become U+FFFD. */
-static void set_string(JsonObject *object, const char *name, const char *value)
-{
-    g_autofree char *valid = value == NULL ? NULL : g_utf8_make_valid(value, -1);
-
-    if (valid == NULL) {
-        json_object_set_null_member(object, name);
-    } else {
-        json_object_set_string_member(object, name, valid);
-    }
-}
-
 static JsonObject *partition_to_json(const DiskPartition *partition)
 {
     JsonObject *object = json_object_new(), *content = json_object_new();
@@ -58,12 +47,12 @@ static JsonObject *partition_to_json(const DiskPartition *partition)
     json_object_set_int_member(object, "number", partition->number);
     json_object_set_int_member(object, "offset", partition->offset);
     json_object_set_int_member(object, "size", partition->length);
-    set_string(object, "type", partition->type);
-    set_string(object, "label", partition->label);
-    set_string(object, "uuid", partition->uuid);
-    set_string(content, "type", partition->content.type);
-    set_string(content, "label", partition->content.label);
-    set_string(content, "uuid", partition->content.uuid);
+    json_text_set(object, "type", partition->type);
+    json_text_set(object, "label", partition->label);
+    json_text_set(object, "uuid", partition->uuid);
+    json_text_set(content, "type", partition->content.type);
+    json_text_set(content, "label", partition->content.label);
+    json_text_set(content, "uuid", partition->content.uuid);
     json_object_set_object_member(object, "content", content);
     return object;
 }
@@ -75,10 +64,10 @@ void disk_list_json(const char *source, const BlockNode *disk, const DiskTable *
     JsonArray *partitions = json_array_new();
     g_autofree char *text = NULL;
 
-    set_string(object, "disk", source);
+    json_text_set(object, "disk", source);
     json_object_set_int_member(object, "size", disk->size);
-    set_string(object, "table", table->type);
-    set_string(object, "id", table->id);
+    json_text_set(object, "table", table->type);
+    json_text_set(object, "id", table->id);
     for (guint i = 0; i < table->partitions->len; i++) {
         json_array_add_object_element(partitions,
                                       partition_to_json(g_ptr_array_index(table->partitions, i)));

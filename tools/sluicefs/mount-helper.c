@@ -29,6 +29,7 @@
 #include "tools/sluicefs/command.h"
 #include "tools/sluicefs/help.h"
 #include "tools/sluicefs/mount-table.h"
+#include "tools/sluicefs/printable.h"
 
 #define ATIME_FLAGS (MS_NOATIME | MS_NODIRATIME | MS_RELATIME)
 
@@ -57,14 +58,17 @@ static int remount(const Options *options, const char *mountpoint, bool complete
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(MountEntry) entry = mount_table_find_path(mountpoint, &error);
+    g_autofree char *reason = NULL;
 
     if (entry == NULL) {
-        fprintf(stderr, "sluicefs: cannot remount '%s': %s\n", mountpoint, error->message);
+        reason = printable(error->message);
+        fprintf(stderr, "sluicefs: cannot remount '%s': %s\n", mountpoint, reason);
         return EXIT_FAILED;
     }
     if (strcmp(entry->type, "fuse") != 0 && !g_str_has_prefix(entry->type, "fuse.")) {
+        reason = printable(entry->type);
         fprintf(stderr, "sluicefs: cannot remount '%s': it is a mount of type %s\n", mountpoint,
-                entry->type);
+                reason);
         return EXIT_FAILED;
     }
     if (mount(NULL, entry->mountpoint, NULL,

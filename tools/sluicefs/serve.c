@@ -39,6 +39,7 @@
 #include "tools/sluicefs/control.h"
 #include "tools/sluicefs/daemonize.h"
 #include "tools/sluicefs/instance.h"
+#include "tools/sluicefs/json-text.h"
 #include "tools/sluicefs/log.h"
 #include "tools/sluicefs/mount-table.h"
 #include "tools/sluicefs/run-command.h"
@@ -173,8 +174,8 @@ static JsonObject *status_to_json(const Serve *serve)
     json_object_set_int_member(object, "pid", getpid());
     json_object_set_string_member(object, "version", SLUICE_VERSION);
     json_object_set_string_member(object, "command", serve->backend->command);
-    json_object_set_string_member(object, "source", serve->shown_source);
-    json_object_set_string_member(object, "mountpoint", serve->mountpoint);
+    json_text_set(object, "source", serve->shown_source);
+    json_text_set(object, "mountpoint", serve->mountpoint);
     json_object_set_double_member(object, "uptime_seconds",
                                   (double)(g_get_monotonic_time() - serve->ready_since) /
                                       G_USEC_PER_SEC);

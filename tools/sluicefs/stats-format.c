@@ -3,12 +3,14 @@
  * What a daemon counts, made readable.
  *
  * The daemon may be another user's: members that are missing or of another
- * type count as zero.
+ * type count as zero, and its strings, names of members too, are made harmless.
  */
 #include "tools/sluicefs/stats-format.h"
 
 #include <stdbool.h>
 #include <string.h>
+
+#include "tools/sluicefs/printable.h"
 
 /* Times beside those of the operations: member, and how help calls it. */
 static const struct {
@@ -89,8 +91,9 @@ static void append_times(GString *out, const char *name, JsonObject *times)
 {
     static const char *const members[] = {"p50_ns", "p99_ns", "p999_ns", "max_ns"};
     g_autofree char *average = stats_format_time(mean(times));
+    g_autofree char *title = printable(name);
 
-    g_string_append_printf(out, "%-22s %12" G_GINT64_FORMAT " %8" G_GINT64_FORMAT " %9s", name,
+    g_string_append_printf(out, "%-22s %12" G_GINT64_FORMAT " %8" G_GINT64_FORMAT " %9s", title,
                            number(times, "count"), number(times, "errors"), average);
     for (size_t i = 0; i < G_N_ELEMENTS(members); i++) {
         g_autofree char *value = stats_format_time((double)number(times, members[i]));
@@ -108,8 +111,9 @@ static void append_counters(GString *out, JsonObject *counters)
         gint64 value = number(counters, name->data);
 
         if (value != 0) {
-            g_string_append_printf(out, "  %-20s %14" G_GINT64_FORMAT "\n", (char *)name->data,
-                                   value);
+            g_autofree char *title = printable(name->data);
+
+            g_string_append_printf(out, "  %-20s %14" G_GINT64_FORMAT "\n", title, value);
         }
     }
 }
@@ -121,11 +125,12 @@ char *stats_format_text(JsonObject *stats)
     GString *out = g_string_new(NULL);
     g_autoptr(GList) names = operations == NULL ? NULL : json_object_get_members(operations);
     g_autofree char *uptime = stats_format_duration((double)number(status, "uptime_seconds"));
+    g_autofree char *source = printable(text(status, "source"));
+    g_autofree char *mountpoint = printable(text(status, "mountpoint"));
 
     g_string_append_printf(
-        out, "%s on %s: process %" G_GINT64_FORMAT ", %s, %" G_GINT64_FORMAT " workers\n\n",
-        text(status, "source"), text(status, "mountpoint"), number(status, "pid"), uptime,
-        number(status, "threads"));
+        out, "%s on %s: process %" G_GINT64_FORMAT ", %s, %" G_GINT64_FORMAT " workers\n\n", source,
+        mountpoint, number(status, "pid"), uptime, number(status, "threads"));
     g_string_append_printf(out, "%-22s %12s %8s %9s %9s %9s %9s %9s\n", "operation", "count",
                            "errors", "mean", "median", "99 %", "99.9 %", "longest");
     for (GList *name = names; name != NULL; name = name->next) {
@@ -149,20 +154,26 @@ char *stats_format_text(JsonObject *stats)
     return g_string_free(out, FALSE);
 }
 
-/* A label's value, escaped. */
+/*
+ * A label's value, escaped. The format has no escape for what is not UTF-8 or controls a
+ * terminal: that becomes U+FFFD.
+ */
 static char *escape_label(const char *value)
 {
+    g_autofree char *valid = g_utf8_make_valid(value, -1);
     GString *out = g_string_new(NULL);
 
-    for (; *value != '\0'; value++) {
-        if (*value == '\n') {
+    for (const char *p = valid; *p != '\0'; p = g_utf8_next_char(p)) {
+        gunichar c = g_utf8_get_char(p);
+
+        if (c == '\n') {
             g_string_append(out, "\\n");
             continue;
         }
-        if (*value == '"' || *value == '\\') {
+        if (c == '"' || c == '\\') {
             g_string_append_c(out, '\\');
         }
-        g_string_append_c(out, *value);
+        g_string_append_unichar(out, g_unichar_iscntrl(c) ? 0xfffd : c);
     }
     return g_string_free(out, FALSE);
 }
@@ -287,7 +298,9 @@ char *stats_format_change(JsonObject *before, JsonObject *after, double seconds)
         g_autofree char *average =
             stats_format_time((double)change->sum_ns / (double)change->count);
 
-        g_string_append_printf(out, "%-22s %12.1f %10s %12.1f\n", change->name,
+        g_autofree char *title = printable(change->name);
+
+        g_string_append_printf(out, "%-22s %12.1f %10s %12.1f\n", title,
                                (double)change->count / seconds, average,
                                (double)change->errors / seconds);
     }

@@ -9,6 +9,7 @@
 #include "tools/sluicefs/command.h"
 #include "tools/sluicefs/control.h"
 #include "tools/sluicefs/mount-table.h"
+#include "tools/sluicefs/printable.h"
 #include "tools/sluicefs/stats-format.h"
 
 #define ANSWER_TIMEOUT_MS 5000
@@ -103,6 +104,7 @@ int stats_run(Options *options)
     g_autoptr(GError) error = NULL;
     g_autoptr(MountEntry) entry = NULL;
     g_autoptr(JsonObject) stats = NULL;
+    g_autofree char *reason = NULL;
 
     if ((int)options->json + (int)options->prometheus + (int)options->watch > 1) {
         return command_usage_error(command_find("stats"),
@@ -114,12 +116,16 @@ int stats_run(Options *options)
     }
     entry = find_mount(options, &error);
     if (entry == NULL) {
-        fprintf(stderr, "sluicefs: %s\n", error->message);
+        reason = printable(error->message);
+        fprintf(stderr, "sluicefs: %s\n", reason);
         return EXIT_FAILED;
     }
     stats = ask(entry, &error);
     if (stats == NULL) {
-        fprintf(stderr, "sluicefs: no statistics of '%s': %s\n", entry->mountpoint, error->message);
+        g_autofree char *mountpoint = printable(entry->mountpoint);
+
+        reason = printable(error->message);
+        fprintf(stderr, "sluicefs: no statistics of '%s': %s\n", mountpoint, reason);
         return EXIT_FAILED;
     }
     if (options->watch) {

@@ -15,6 +15,7 @@
 #include "tools/sluicefs/command.h"
 #include "tools/sluicefs/control.h"
 #include "tools/sluicefs/instance.h"
+#include "tools/sluicefs/json-text.h"
 #include "tools/sluicefs/mount-table.h"
 #include "tools/sluicefs/printable.h"
 #include "tools/sluicefs/stats-format.h"
@@ -48,11 +49,10 @@ static JsonObject *describe(const MountEntry *entry)
             state = find_error == NULL ? "dead" : "unknown";
         }
         json_object_set_string_member(object, "state", state);
-        json_object_set_string_member(object, "reason",
-                                      find_error != NULL ? find_error->message : error->message);
-        json_object_set_string_member(object, "source", entry->source);
+        json_text_set(object, "reason", find_error != NULL ? find_error->message : error->message);
+        json_text_set(object, "source", entry->source);
     }
-    json_object_set_string_member(object, "mountpoint", entry->mountpoint);
+    json_text_set(object, "mountpoint", entry->mountpoint);
     return object;
 }
 
@@ -101,14 +101,15 @@ static bool collect(const Options *options, GPtrArray **entries)
         const char *path = g_ptr_array_index(options->arguments, i);
         g_autoptr(GError) path_error = NULL;
         MountEntry *entry = mount_table_find_path(path, &path_error);
+        g_autofree char *reason = NULL;
 
         if (entry != NULL && mount_entry_is_fuse(entry)) {
             g_ptr_array_add(*entries, entry);
             continue;
         }
+        reason = printable(entry != NULL ? entry->type : path_error->message);
         fprintf(stderr, "sluicefs: no mount of sluicefs at '%s': %s%s\n", path,
-                entry != NULL ? "its type is " : path_error->message,
-                entry != NULL ? entry->type : "");
+                entry != NULL ? "its type is " : "", reason);
         mount_entry_free(entry);
         ok = false;
     }

@@ -26,6 +26,7 @@
 #include "tools/sluicefs/command.h"
 #include "tools/sluicefs/instance.h"
 #include "tools/sluicefs/mount-table.h"
+#include "tools/sluicefs/printable.h"
 
 /* What the unmounting child tells by its exit status, beside an errno. */
 #define CHILD_HELPER_FAILED 200 /* fusermount3 has said why */
@@ -197,8 +198,9 @@ static bool umount_one(const Options *options, const char *path, GError **error)
         return false;
     }
     if (find_error != NULL) {
-        fprintf(stderr, "sluicefs: '%s': not waiting for its daemon: %s\n", path,
-                find_error->message);
+        g_autofree char *reason = printable(find_error->message);
+
+        fprintf(stderr, "sluicefs: '%s': not waiting for its daemon: %s\n", path, reason);
     } else if (daemon_fd < 0) {
         fprintf(stderr, "sluicefs: '%s': no daemon to wait for: it is dead or unknown here\n",
                 path);
@@ -231,7 +233,9 @@ int umount_run(Options *options)
         g_autoptr(GError) error = NULL;
 
         if (!umount_one(options, path, &error)) {
-            fprintf(stderr, "sluicefs: cannot unmount '%s': %s\n", path, error->message);
+            g_autofree char *reason = printable(error->message);
+
+            fprintf(stderr, "sluicefs: cannot unmount '%s': %s\n", path, reason);
             failed++;
         }
     }
