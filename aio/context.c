@@ -179,8 +179,7 @@ void aio_context_free(AioContext *ctx)
     if (ctx->ring) {
         ctx->monitor->arm(ctx);
         ctx->monitor->fini(ctx);
-        while (aio_ring_in_flight(ctx->ring) + aio_ring_queued(ctx->ring) > 0 ||
-               aio_ring_is_ready(ctx->ring)) {
+        while (!aio_ring_is_drained(ctx->ring)) {
             if (!aio_ring_is_ready(ctx->ring)) {
                 (void)aio_ring_wait(ctx->ring, -1);
             }

@@ -38,7 +38,8 @@ struct AioRing {
     unsigned setup_flags;
     uint64_t opcodes;
     unsigned outstanding; /* in the SQ or in the kernel, each owing one CQE */
-    unsigned watching;    /* of these, with an immediate handler */
+    unsigned watching;    /* of these, with an immediate or endless handler */
+    unsigned endless;     /* of these, with an endless handler */
     unsigned limit;       /* most outstanding: what the CQ holds */
     unsigned max_batch;
     bool taskrun_stale; /* the task-run flag was up although there was nothing to fetch */

@@ -77,8 +77,9 @@ void aio_ring_queue_exit(struct io_uring *uring)
     io_uring_queue_exit(uring);
 }
 
-static int ring_init(struct io_uring *uring, const AioRingParams *params,
-                     struct io_uring_params *setup)
+/* With @more setup flags. */
+static int ring_init_with(struct io_uring *uring, const AioRingParams *params, unsigned more,
+                          struct io_uring_params *setup)
 {
     unsigned entries = params->entries ? params->entries : RING_ENTRIES_DEFAULT;
     unsigned cq_entries =
@@ -98,11 +99,8 @@ static int ring_init(struct io_uring *uring, const AioRingParams *params,
 
     for (size_t i = 0; i < n_sets && ret == -EINVAL; i++) {
         memset(setup, 0, sizeof(*setup));
-        setup->flags = sets[i];
+        setup->flags = sets[i] | more;
         setup->cq_entries = cq_entries;
-        if (params->flags & AIO_RING_SQE128) {
-            setup->flags |= IORING_SETUP_SQE128;
-        }
         if (params->flags & AIO_RING_SQPOLL) {
             setup->flags |= IORING_SETUP_SQPOLL;
             setup->sq_thread_idle = params->sqpoll_idle_ms;
@@ -113,6 +111,20 @@ static int ring_init(struct io_uring *uring, const AioRingParams *params,
         ret = io_uring_queue_init_params(entries, uring, setup);
     }
     order_after_last_unmap();
+    return ret;
+}
+
+static int ring_init(struct io_uring *uring, const AioRingParams *params,
+                     struct io_uring_params *setup)
+{
+    int ret = -EINVAL;
+
+    if (params->flags & (AIO_RING_SQE128 | AIO_RING_TRY_SQE128)) {
+        ret = ring_init_with(uring, params, IORING_SETUP_SQE128, setup);
+    }
+    if (ret == -EINVAL && !(params->flags & AIO_RING_SQE128)) {
+        ret = ring_init_with(uring, params, 0, setup);
+    }
     return ret;
 }
 
@@ -198,7 +210,7 @@ AioRing *aio_ring_new(const AioRingParams *params, GError **error)
     ring->event_fd = -1;
     ring->counters = &ring->own_counters;
     ring->ready_tail = &ring->ready_head;
-    aio_backlog_init(&ring->backlog, params->flags & AIO_RING_SQE128
+    aio_backlog_init(&ring->backlog, setup.flags & IORING_SETUP_SQE128
                                          ? 2 * sizeof(struct io_uring_sqe)
                                          : sizeof(struct io_uring_sqe));
     return ring;

@@ -60,15 +60,25 @@ unsigned aio_ring_in_flight(const AioRing *ring)
     return ring->outstanding - MIN(ring->outstanding, ring_queued(ring));
 }
 
+bool aio_ring_is_drained(const AioRing *ring)
+{
+    return ring->outstanding == ring->endless && ring->backlog.count == 0 && !ring->ready_head;
+}
+
 /*
  * Whether @n more requests could overflow the CQ. What the context watches
- * (polls, its wake-up) stays outstanding without end and does not count: any
- * number of descriptors may be watched, and the rare burst of all of them is
- * kept by the kernel's overflow list (IORING_FEAT_NODROP).
+ * (polls, its wake-up) and endless requests stay outstanding and do not count:
+ * any number of descriptors may be watched, and the rare burst of all of them
+ * is kept by the kernel's overflow list (IORING_FEAT_NODROP).
  */
 static bool ring_is_full(const AioRing *ring, unsigned n)
 {
     return ring->outstanding - ring->watching + n > ring->limit;
+}
+
+static bool watches(const CqeHandler *handler)
+{
+    return handler->immediate || handler->endless;
 }
 
 static void ring_account(AioRing *ring, const struct io_uring_sqe *sqe)
@@ -78,8 +88,9 @@ static void ring_account(AioRing *ring, const struct io_uring_sqe *sqe)
         return;
     }
     ring->outstanding++;
-    if (handler && handler->immediate) {
+    if (handler && watches(handler)) {
         ring->watching++;
+        ring->endless += handler->endless;
     }
 }
 
@@ -146,10 +157,10 @@ int aio_ring_submit(AioRing *ring)
 }
 
 /* A place in the SQ, or NULL when the request must go to the backlog. */
-static struct io_uring_sqe *ring_get_sqe(AioRing *ring, bool watches)
+static struct io_uring_sqe *ring_get_sqe(AioRing *ring, bool is_watch)
 {
     if (ring->backlog.count > 0 || ring->reserved_in_backlog ||
-        (!watches && ring_is_full(ring, 1))) {
+        (!is_watch && ring_is_full(ring, 1))) {
         return NULL;
     }
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
@@ -176,7 +187,7 @@ void aio_ring_add(AioRing *ring, AioPrepareFn *prepare, void *opaque, CqeHandler
         handler->busy = true;
     }
 
-    struct io_uring_sqe *sqe = ring_get_sqe(ring, handler && handler->immediate);
+    struct io_uring_sqe *sqe = ring_get_sqe(ring, handler && watches(handler));
     bool queued = sqe != NULL;
     if (queued) {
         memset(sqe, 0, ring->backlog.image_size);
@@ -274,8 +285,11 @@ static void ring_complete(AioRing *ring, const struct io_uring_cqe *cqe)
     }
     handler->res = cqe->res;
     handler->flags = cqe->flags;
-    if (handler->immediate) {
+    if (watches(handler)) {
         ring->watching--;
+        ring->endless -= handler->endless;
+    }
+    if (handler->immediate) {
         handler->busy = false;
         handler->callback(handler);
         return;
@@ -457,7 +471,7 @@ void aio_ring_free(AioRing *ring)
         return;
     }
     assert_owner(ring);
-    while (ring->outstanding > 0 || ring->backlog.count > 0 || ring->ready_head) {
+    while (!aio_ring_is_drained(ring)) {
         if (!ring->ready_head) {
             (void)aio_ring_wait(ring, -1);
         }

@@ -54,6 +54,14 @@ struct CqeHandler {
     CqeHandlerFn *callback;
     int32_t res;    /**< from the CQE, valid in the callback */
     uint32_t flags; /**< from the CQE, valid in the callback */
+    /**
+     * Set before aio_ring_add(): the request may stay in the kernel for ever,
+     * as a command that waits for somebody else's call does. It does not take
+     * a place in the completion queue, and the ring is freed without waiting for
+     * it: the callback may never run, and what the kernel may write to must
+     * outlive the ring.
+     */
+    bool endless;
     /* private */
     bool busy;
     bool immediate; /**< called inside the CQ walk; for the context's own use */
@@ -67,10 +75,11 @@ struct CqeHandler {
 typedef void AioPrepareFn(struct io_uring_sqe *sqe, void *opaque);
 
 typedef enum AioRingFlags {
-    AIO_RING_SQE128 = 1u << 0,   /**< 128-byte SQEs, for FUSE over io_uring */
-    AIO_RING_SQPOLL = 1u << 1,   /**< the kernel's own thread submits */
-    AIO_RING_IOPOLL = 1u << 2,   /**< polled completions: O_DIRECT read/write only */
-    AIO_RING_POLLABLE = 1u << 3, /**< another loop sleeps on its descriptor (gsource.h) */
+    AIO_RING_SQE128 = 1u << 0,     /**< 128-byte SQEs, for FUSE over io_uring */
+    AIO_RING_SQPOLL = 1u << 1,     /**< the kernel's own thread submits */
+    AIO_RING_IOPOLL = 1u << 2,     /**< polled completions: O_DIRECT read/write only */
+    AIO_RING_POLLABLE = 1u << 3,   /**< another loop sleeps on its descriptor (gsource.h) */
+    AIO_RING_TRY_SQE128 = 1u << 4, /**< 128-byte SQEs where the kernel has them (Linux 5.19) */
 } AioRingFlags;
 
 typedef struct AioRingParams {
@@ -84,7 +93,7 @@ typedef struct AioRingParams {
 /** Create a ring for the calling thread. @error names the kernel's cause. */
 AioRing *aio_ring_new(const AioRingParams *params, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/** Wait for everything in flight, run the callbacks, free the ring. */
+/** Wait for everything in flight that has an end, run the callbacks, free the ring. */
 void aio_ring_free(AioRing *ring);
 
 /**
@@ -138,6 +147,9 @@ bool aio_ring_dispatch(AioRing *ring);
 
 /** Whether aio_ring_dispatch() would run a callback. */
 bool aio_ring_is_ready(const AioRing *ring);
+
+/** Whether nothing is in flight or queued that freeing the ring would wait for. */
+bool aio_ring_is_drained(const AioRing *ring);
 
 /** Requests that the kernel holds and that are queued for it. */
 unsigned aio_ring_in_flight(const AioRing *ring);

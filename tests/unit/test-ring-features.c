@@ -586,6 +586,57 @@ static void test_sqe128(void)
     aio_context_free(ctx);
 }
 
+/* Where the kernel has them, which is every kernel that runs these tests so far. */
+static void test_try_sqe128(void)
+{
+    AioContext *ctx = test_context_new();
+    AioRing *ring =
+        attached_ring_new(ctx, &(AioRingParams){.entries = 4, .flags = AIO_RING_TRY_SQE128});
+    Op op = {0};
+
+    io_uring_prep_nop(&op.sqe);
+    op_add(ring, &op);
+    test_poll_until(ctx, op.done);
+    g_assert_cmpint(op.cqe.res, ==, 0);
+    g_assert_cmpuint(aio_ring_setup_flags(ring) & IORING_SETUP_SQE128, !=, 0);
+    aio_ring_free(ring);
+    aio_context_free(ctx);
+}
+
+static void endless_done(CqeHandler *handler)
+{
+    g_assert_not_reached();
+}
+
+static void prepare_endless(struct io_uring_sqe *sqe, void *opaque)
+{
+    io_uring_prep_poll_add(sqe, *(int *)opaque, POLLIN);
+}
+
+/* Endless requests take no place among the others, and freeing does not wait for them. */
+static void test_endless(void)
+{
+    AioContext *ctx = test_context_new();
+    AioRing *ring = aio_context_ring(ctx);
+    const unsigned count = aio_ring_cq_entries(ring) + 1;
+    g_autofree CqeHandler *handlers = g_new0(CqeHandler, count);
+    Op op = {0};
+    int fds[2];
+
+    g_assert_cmpint(pipe(fds), ==, 0);
+    for (unsigned i = 0; i < count; i++) {
+        handlers[i] = (CqeHandler){.callback = endless_done, .endless = true};
+        aio_ring_add(ring, prepare_endless, &fds[0], &handlers[i]);
+    }
+    io_uring_prep_nop(&op.sqe);
+    op_add(ring, &op);
+    test_poll_until(ctx, op.done);
+    g_assert_cmpuint(aio_ring_in_flight(ring), >=, count);
+    aio_context_free(ctx);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 /* Multishot polls are edge triggered; handlers must see the level. */
 static unsigned level_calls;
 
@@ -644,5 +695,7 @@ int main(int argc, char **argv)
     g_test_add_func("/ring-features/A26-A27-attach-detach", test_attach_detach);
     g_test_add_func("/ring-features/A26-attached-ring-is-polled", test_attached_ring_is_polled);
     g_test_add_func("/ring-features/sqe128", test_sqe128);
+    g_test_add_func("/ring-features/try-sqe128", test_try_sqe128);
+    g_test_add_func("/ring-features/endless", test_endless);
     return g_test_run();
 }
