@@ -40,7 +40,10 @@ static const uint64_t wanted_flags =
 /** Change requests or answers in ways that libfuse 3.14 or this session cannot follow. */
 static const uint64_t undecodable_flags = FUSE_MAP_ALIGNMENT | FUSE_SECURITY_CTX |
                                           FUSE_HAS_INODE_DAX | FS_FUSE_HAS_RESEND |
-                                          FS_FUSE_OVER_IO_URING | FS_FUSE_REQUEST_TIMEOUT;
+                                          FS_FUSE_REQUEST_TIMEOUT;
+
+/** Of no use to a file system: only who registers rings may answer with these. */
+static const uint64_t transport_flags = FS_FUSE_OVER_IO_URING;
 
 bool fs_init_parse(const void *request, size_t length, FsInitResult *result)
 {
@@ -75,7 +78,8 @@ void fs_init_patch(const FsFilesystem *filesystem, uint64_t want_flags, void *bo
     }
 
     uint64_t flags = out->flags | (uint64_t)out->flags2 << 32;
-    flags |= wanted_flags | want_flags | filesystem->want_flags;
+    flags |= wanted_flags | filesystem->want_flags;
+    flags = (flags & ~transport_flags) | want_flags;
     flags &= result->kernel_flags & ~filesystem->refuse_flags & ~undecodable_flags;
     if (flags & FUSE_WRITEBACK_CACHE) {
         flags &= ~FS_FUSE_PASSTHROUGH;

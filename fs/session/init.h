@@ -23,7 +23,7 @@ bool fs_init_parse(const void *request, size_t length, FsInitResult *result);
 /**
  * Complete libfuse's answer in place.
  *
- * @want_flags: INIT bits to ask for beside the file system's
+ * @want_flags: INIT bits to ask for beside the file system's, the transport's among them
  * @body: fuse_init_out without its header, @length bytes
  * @result: kernel_* filled by fs_init_parse(); the rest is set here
  */

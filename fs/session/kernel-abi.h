@@ -121,8 +121,33 @@ struct fs_fuse_statx_out {
     struct fs_fuse_statx stat;
 };
 
+/* FUSE over io_uring: 7.42, Linux 6.14. Commands of IORING_OP_URING_CMD on /dev/fuse. */
+#define FS_FUSE_URING_REGISTER         1
+#define FS_FUSE_URING_COMMIT_AND_FETCH 2
+
+/** In the command area of the 128-byte SQE. */
+struct fs_fuse_uring_command {
+    uint64_t flags;
+    uint64_t commit_id;
+    uint16_t qid;
+    uint8_t padding[6];
+};
+
+/** First of the two buffers of an entry; the second is for the payload. */
+struct fs_fuse_uring_header {
+    char in_out[128]; /* fuse_in_header, then fuse_out_header */
+    char op_in[128];  /* the operation's own structure */
+    uint64_t flags;
+    uint64_t commit_id;
+    uint32_t payload_size;
+    uint32_t padding;
+    uint64_t reserved;
+};
+
 _Static_assert(sizeof(struct fuse_init_out) == 64, "FUSE_INIT answer");
 _Static_assert(sizeof(struct fuse_open_out) == 16, "FUSE_OPEN answer");
+_Static_assert(sizeof(struct fs_fuse_uring_command) == 24, "command of FUSE over io_uring");
+_Static_assert(sizeof(struct fs_fuse_uring_header) == 288, "header of FUSE over io_uring");
 _Static_assert(sizeof(struct fs_fuse_statx_in) == 24, "FUSE_STATX request");
 _Static_assert(sizeof(struct fs_fuse_statx) == 256, "FUSE_STATX attributes");
 _Static_assert(sizeof(struct fs_fuse_statx_out) == 288, "FUSE_STATX answer");

@@ -26,6 +26,7 @@
 #include "fs/session/init.h"
 #include "fs/session/kernel-abi.h"
 #include "fs/session/session-internal.h"
+#include "fs/session/transport-choice.h"
 
 static size_t total_length(const struct iovec *iov, int count)
 {
@@ -64,7 +65,8 @@ static void complete_init(FsSession *session, const struct iovec *body)
 {
     const FsFilesystem *filesystem = session->filesystem;
 
-    fs_init_patch(filesystem, session->want_flags, body->iov_base, body->iov_len, &session->init);
+    fs_init_patch(filesystem, session->want_flags | fs_choice_init_flags(session), body->iov_base,
+                  body->iov_len, &session->init);
     if (filesystem->settled != NULL && session->init.max_write != 0) {
         filesystem->settled(session->params.userdata, &session->init);
     }

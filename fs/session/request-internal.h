@@ -55,7 +55,9 @@ struct FsRequest {
 
     /* the request; set by the transport */
     FsTransport *transport;
-    char *data;      /* page aligned; the request begins FS_TRANSPORT_HEADROOM before */
+    void *carrier;   /* the transport's own */
+    char *start;     /* of the request: a fuse_in_header */
+    char *data;      /* page aligned; where the data of a WRITE lies */
     size_t capacity; /* bytes at data */
     size_t length;   /* bytes received, headers included */
     size_t used;     /* bytes at data that may have been touched */

@@ -102,7 +102,7 @@ void *fs_request_scratch(FsRequest *request)
 const void *fs_request_raw(FsRequest *request, size_t *length)
 {
     *length = request->length;
-    return request->data - FS_TRANSPORT_HEADROOM;
+    return request->start;
 }
 
 void fs_request_set_open_flags(FsRequest *request, uint32_t fopen_flags)

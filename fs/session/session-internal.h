@@ -25,6 +25,7 @@ typedef enum FsSessionEvent {
     FS_EVENT_CLOSED = 1u << 2,         /* a worker takes no more */
     FS_EVENT_DRAINED = 1u << 3,        /* a closed worker has nothing in flight */
     FS_EVENT_UNMOUNT_FAILED = 1u << 4, /* the mount could not be detached */
+    FS_EVENT_BROKEN = 1u << 5,         /* an answer could not be given */
 } FsSessionEvent;
 
 struct FsSession {
@@ -55,6 +56,12 @@ struct FsSession {
     _Atomic(unsigned) closed_workers;
     _Atomic(unsigned) drained_workers;
     _Atomic(int) close_error; /* of the first worker that closed */
+
+    /* transport-choice.c */
+    unsigned queue_count;    /* of the kernel; constant after new */
+    GMutex transport_lock;   /* guards the reason */
+    char *transport_reason;  /* why io_uring is not used; the first one */
+    _Atomic(bool) use_uring; /* asked for, and nothing is known against it */
 
     /* written by the worker that handles INIT, before init_done */
     FsInitResult init;

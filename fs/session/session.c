@@ -41,12 +41,14 @@
 #include "fs/session/ops.h"
 #include "fs/session/reply.h"
 #include "fs/session/session-internal.h"
+#include "fs/session/transport-choice.h"
 
 #define DEFAULT_HELPERS         16
 #define DEFAULT_MAX_BACKGROUND  256
 #define DEFAULT_MAX_WRITE       (1024u * 1024)
 #define MIN_MAX_WRITE           4096u
 #define DEFAULT_MAX_REQUESTS    1024
+#define DEFAULT_URING_DEPTH     32
 #define DEFAULT_STOP_TIMEOUT_MS 10000
 /** How long an abort may take until the session is reported as ended anyway. */
 #define ABORT_TIMEOUT_MS 1000
@@ -81,6 +83,9 @@ static void set_defaults(FsSession *session)
     }
     if (params->max_requests == 0) {
         params->max_requests = DEFAULT_MAX_REQUESTS;
+    }
+    if (params->uring_depth == 0) {
+        params->uring_depth = DEFAULT_URING_DEPTH;
     }
     if (params->stop_timeout_ms == 0) {
         params->stop_timeout_ms = DEFAULT_STOP_TIMEOUT_MS;
@@ -177,6 +182,7 @@ FsSession *fs_session_new(const FsSessionParams *params, GError **error)
     session->params = *params;
     session->filesystem = params->filesystem;
     set_defaults(session);
+    fs_choice_init(session);
     fs_log_install();
     session->fuse = make_fuse_session(session, error);
     if (session->fuse == NULL) {
@@ -453,6 +459,10 @@ static gboolean session_dispatch(GSource *source, GSourceFunc callback, gpointer
         session->error = EPROTO;
         fs_session_abort(session);
     }
+    if ((events & FS_EVENT_BROKEN) && session->phase < FS_SESSION_ABORTING) {
+        session->error = EIO;
+        fs_session_abort(session);
+    }
     if ((events & FS_EVENT_UNMOUNT_FAILED) && session->phase == FS_SESSION_STOPPING) {
         fs_session_abort(session);
     }
@@ -486,6 +496,8 @@ void fs_session_init_answered(FsSession *session, int error)
         return; /* only the version was agreed on: a second INIT follows */
     }
     atomic_store(&session->init_done, true);
+    fs_choice_settle(session);
+    fs_choice_begin(&session->workers[0]);
     for (unsigned i = 1; i < session->worker_count; i++) {
         fs_worker_begin(&session->workers[i]);
     }
@@ -588,6 +600,7 @@ void fs_session_free(FsSession *session)
         g_source_unref(session->events_source);
         g_main_context_unref(session->context);
     }
+    fs_choice_fini(session);
     g_free(session->mountpoint);
     g_free((char *)session->params.mountpoint);
     g_free((char *)session->params.source);
@@ -651,6 +664,10 @@ static void add_worker_stats(FsWorker *worker, FsSessionStats *stats)
     stats->device_reads += transport.reads;
     stats->device_eagain += transport.eagain;
     stats->device_writes += transport.writes;
+    if (worker->uring != NULL) {
+        worker->uring->ops->get_stats(worker->uring, &transport);
+        stats->uring_requests += transport.fetched;
+    }
     aio_context_get_stats(worker->ctx, &aio);
     aio_stats_add(&stats->aio, &aio);
 }

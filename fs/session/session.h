@@ -20,6 +20,13 @@
 
 typedef struct FsSession FsSession;
 
+/** How requests come to the workers. */
+typedef enum FsTransportChoice {
+    FS_TRANSPORT_DEVICE, /**< by /dev/fuse */
+    FS_TRANSPORT_URING,  /**< over io_uring; if that cannot be, a word in the log, and the device */
+    FS_TRANSPORT_AUTO,   /**< the same without a word */
+} FsTransportChoice;
+
 typedef struct FsSessionParams {
     const FsFilesystem *filesystem; /**< operations; must outlive the session */
     void *userdata;                 /**< their userdata */
@@ -32,9 +39,11 @@ typedef struct FsSessionParams {
     unsigned max_background;        /**< asynchronous requests the kernel may queue; 0: 256 */
     unsigned max_write;             /**< bytes; 0: 1 MiB */
     unsigned max_requests;          /**< requests one worker holds at once; 0: 1024 */
-    unsigned stop_timeout_ms;       /**< longest wait for busy files in stop; 0: 10 000 */
-    bool debug;                     /**< log every request */
-    AioContextParams context;       /**< of each worker */
+    FsTransportChoice transport;
+    unsigned uring_depth;     /**< entries for each queue at the start; 0: 32 */
+    unsigned stop_timeout_ms; /**< longest wait for busy files in stop; 0: 10 000 */
+    bool debug;               /**< log every request */
+    AioContextParams context; /**< of each worker */
     /** INIT has been answered: the mount serves. Main thread. */
     void (*ready)(FsSession *session, void *opaque);
     /**
@@ -99,16 +108,24 @@ typedef struct FsInitResult {
 void fs_session_get_init(FsSession *session, FsInitResult *result);
 
 typedef struct FsSessionStats {
-    uint64_t requests;      /**< received */
-    uint64_t replies;       /**< sent */
-    uint64_t offloaded;     /**< handed to a helper thread */
-    uint64_t in_flight;     /**< received and not yet answered */
-    uint64_t device_reads;  /**< read(2) calls on the device */
-    uint64_t device_eagain; /**< of them that found nothing */
-    uint64_t device_writes; /**< write calls on the device that were not ring requests */
-    AioStats aio;           /**< sum over the workers */
+    uint64_t requests;       /**< received */
+    uint64_t replies;        /**< sent */
+    uint64_t offloaded;      /**< handed to a helper thread */
+    uint64_t in_flight;      /**< received and not yet answered */
+    uint64_t device_reads;   /**< read(2) calls on the device */
+    uint64_t device_eagain;  /**< of them that found nothing */
+    uint64_t device_writes;  /**< write calls on the device that were not ring requests */
+    uint64_t uring_requests; /**< of the requests, those that came over io_uring */
+    AioStats aio;            /**< sum over the workers */
 } FsSessionStats;
 void fs_session_get_stats(FsSession *session, FsSessionStats *stats);
+
+/**
+ * How requests come: FS_TRANSPORT_DEVICE or FS_TRANSPORT_URING. *@reason is set
+ * to why they do not come over io_uring although that was asked for, or NULL;
+ * free with g_free(). Any thread, after ready.
+ */
+FsTransportChoice fs_session_get_transport(FsSession *session, char **reason);
 
 /** Workers that serve; 0 before start and after free has begun. */
 unsigned fs_session_worker_count(const FsSession *session);

@@ -14,7 +14,9 @@
 #include "fs/session/kernel-abi.h"
 #include "fs/session/reply.h"
 #include "fs/session/session-internal.h"
+#include "fs/session/transport-choice.h"
 #include "fs/transport/device.h"
+#include "fs/transport/uring.h"
 
 /** Empty requests that a worker keeps; a burst beyond costs an allocation. */
 #define KEPT_REQUESTS 256
@@ -46,8 +48,12 @@ static void resume_if_starved(FsWorker *worker)
 {
     if (worker->starved && held_requests(worker) < worker->session->params.max_requests) {
         worker->starved = false;
-        if (!worker->closed) {
-            worker->transport->ops->resume(worker->transport);
+        if (worker->closed) {
+            return;
+        }
+        worker->transport->ops->resume(worker->transport);
+        if (worker->uring != NULL) {
+            worker->uring->ops->resume(worker->uring);
         }
     }
 }
@@ -92,7 +98,7 @@ static void recycle(FsWorker *worker, FsRequest *request)
     worker->live_count--;
     worker->offloaded_count -= request->offloaded;
 
-    worker->transport->ops->recycle(worker->transport, request);
+    request->transport->ops->recycle(request->transport, request);
     atomic_store_explicit(&request->state, FS_REQUEST_IDLE, memory_order_relaxed);
     keep_or_free(worker, request);
     resume_if_starved(worker);
@@ -167,6 +173,9 @@ static void idle_timer_fired(AioTimer *timer)
     collect_returned(worker);
     if (idle) {
         worker->transport->ops->idle(worker->transport);
+        if (worker->uring != NULL) {
+            worker->uring->ops->idle(worker->uring);
+        }
     }
     if (!worker->closed && (!idle || worker->live_count > 0)) {
         arm_idle_timer(worker);
@@ -250,7 +259,7 @@ static void worker_received(FsRequest *request, void *opaque)
 {
     FsWorker *worker = opaque;
     FsSession *session = worker->session;
-    struct fuse_in_header *in = (void *)(request->data - FS_TRANSPORT_HEADROOM);
+    struct fuse_in_header *in = (void *)request->start;
     const bool answer = has_answer(in->opcode);
 
     request->fuse = NULL;
@@ -267,8 +276,8 @@ static void worker_received(FsRequest *request, void *opaque)
     request->queued = 0;
     request->error = 0;
     AIO_TRACE4(request_receive, request->unique, request->opcode, request->nodeid, &request->io);
-    request->used =
-        request->length > FS_TRANSPORT_HEADROOM ? request->length - FS_TRANSPORT_HEADROOM : 0;
+    const char *end = request->start + request->length;
+    request->used = end > request->data ? (size_t)(end - request->data) : 0;
 
     request->live_prev = NULL;
     request->live_next = worker->live;
@@ -351,6 +360,9 @@ static void worker_closed(int error, void *opaque)
     assert(!worker->closed);
     worker->closed = true;
     aio_timer_cancel(&worker->idle_timer);
+    if (worker->uring != NULL) {
+        worker->uring->ops->stop(worker->uring);
+    }
     set_wants_returns(worker);
     collect_returned(worker);
     interrupt_all(worker);
@@ -361,7 +373,7 @@ static void worker_closed(int error, void *opaque)
     report_if_drained(worker);
 }
 
-static const FsTransportEvents worker_events = {
+const FsTransportEvents fs_worker_events = {
     .take = worker_take,
     .untake = worker_untake,
     .received = worker_received,
@@ -384,6 +396,9 @@ void fs_worker_count_offload(FsWorker *worker, FsRequest *request)
     if (aio_context_is_home(worker->ctx) && !request->offloaded) {
         request->offloaded = true;
         worker->offloaded_count++;
+        if (request->transport->ops->offloaded != NULL) {
+            request->transport->ops->offloaded(request->transport, request);
+        }
         resume_if_starved(worker);
     }
     atomic_fetch_add_explicit(&worker->offloaded, 1, memory_order_relaxed);
@@ -414,7 +429,7 @@ static void open_on_thread(void *opaque)
         .main_fd = fuse_session_fd(session->fuse),
         .data_size = session->max_write,
         .is_first = worker->index == 0,
-        .events = &worker_events,
+        .events = &fs_worker_events,
         .opaque = worker,
     };
 
@@ -422,12 +437,18 @@ static void open_on_thread(void *opaque)
     worker->returns_bh = aio_bh_new(worker->ctx, returns_bh, worker);
     aio_io_set_latency(worker->ctx, &worker->times->backing);
     worker->transport = fs_device_new(&params, open->error);
+    if (worker->transport != NULL) {
+        fs_choice_open(worker);
+    }
 }
 
 static void close_on_thread(void *opaque)
 {
     FsWorker *worker = opaque;
 
+    if (worker->uring != NULL) {
+        worker->uring->ops->free(worker->uring);
+    }
     if (worker->transport != NULL) {
         worker->transport->ops->free(worker->transport);
         worker->transport = NULL;
@@ -447,6 +468,9 @@ bool fs_worker_open(FsWorker *worker, FsSession *session, unsigned index, GError
     worker->index = index;
     params.name = name;
     params.ring.file_slots = MAX(params.ring.file_slots, 1);
+    if (atomic_load(&session->use_uring)) {
+        params.ring.flags |= AIO_RING_TRY_SQE128;
+    }
     worker->thread = aio_iothread_new(&params, -1, error);
     if (worker->thread == NULL) {
         g_prefix_error(error, "cannot start worker %u: ", index);
@@ -473,6 +497,8 @@ static void begin_bh(void *opaque)
     int result = worker->transport->ops->start(worker->transport);
     if (result < 0) {
         worker_closed(-result, worker);
+    } else if (worker->index > 0) {
+        fs_choice_begin(worker); /* the first one's begins when INIT has been answered */
     }
 }
 
@@ -539,6 +565,10 @@ void fs_worker_close(FsWorker *worker)
     aio_iothread_call(worker->thread, close_on_thread, worker);
     aio_iothread_free(worker->thread);
     worker->thread = NULL;
+    if (worker->uring != NULL) {
+        fs_uring_release(worker->uring); /* its ring is gone now */
+        worker->uring = NULL;
+    }
     g_clear_pointer(&worker->times, fs_times_free);
     while (worker->free != NULL) {
         FsRequest *next = worker->free->next;

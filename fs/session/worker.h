@@ -31,7 +31,8 @@ struct FsWorker {
     unsigned index;     /* constant */
     AioIoThread *thread;
     AioContext *ctx;        /* constant after open */
-    FsTransport *transport; /* constant after open; reply and send from any thread */
+    FsTransport *transport; /* the device; constant after open; reply and send from any thread */
+    FsTransport *uring;     /* FUSE over io_uring beside it, or NULL; constant after open */
     AioBh *returns_bh;
     AioTimer drain_timer;
     AioTimer idle_timer;
@@ -58,7 +59,10 @@ struct FsWorker {
     _Atomic(uint64_t) offloaded;
 };
 
-/** Start the thread and open its transport. Main thread. */
+/** What a transport tells its worker; its opaque pointer is the FsWorker. */
+extern const FsTransportEvents fs_worker_events;
+
+/** Start the thread and open its transports. Main thread. */
 bool fs_worker_open(FsWorker *worker, FsSession *session, unsigned index,
                     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

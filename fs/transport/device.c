@@ -170,10 +170,10 @@ static bool polls_gone(int fd)
 static ReadResult read_request(FsDevice *device)
 {
     FsRequest *request = device->spare;
-    char *start = request->data - FS_TRANSPORT_HEADROOM;
-    const struct fuse_in_header *in = (const void *)start;
+    request->start = request->data - FS_TRANSPORT_HEADROOM;
+    const struct fuse_in_header *in = (const void *)request->start;
 
-    ssize_t length = read(device->fd, start, FS_TRANSPORT_HEADROOM + device->data_size);
+    ssize_t length = read(device->fd, request->start, FS_TRANSPORT_HEADROOM + device->data_size);
     aio_counter_add(&device->reads, 1);
     if (length < 0) {
         switch (errno) {
@@ -430,6 +430,14 @@ static void device_free(FsTransport *transport)
         aio_buffer_pool_free(device->buffers);
     }
     g_free(device);
+}
+
+int fs_device_fd(FsTransport *transport, int *slot)
+{
+    const FsDevice *device = device_of(transport);
+
+    *slot = device->fixed ? DEVICE_SLOT : -1;
+    return device->fd;
 }
 
 static const FsTransportOps device_ops = {

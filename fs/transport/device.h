@@ -3,6 +3,8 @@
 #ifndef SLUICE_FS_TRANSPORT_DEVICE_H
 #define SLUICE_FS_TRANSPORT_DEVICE_H
 
+#include <stdbool.h>
+
 #include <glib.h>
 
 #include "fs/transport/transport.h"
@@ -22,5 +24,8 @@ typedef struct FsDeviceParams {
  * file look-up per answer; without, plain descriptors are used.
  */
 FsTransport *fs_device_new(const FsDeviceParams *params, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/** The worker's clone; *@slot: where it is in the ring's file table, or -1. Home thread. */
+int fs_device_fd(FsTransport *transport, int *slot);
 
 #endif /* SLUICE_FS_TRANSPORT_DEVICE_H */

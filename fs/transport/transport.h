@@ -4,7 +4,7 @@
  *
  * The session is written against this interface; the device transport
  * (device.c: a cloned /dev/fuse per worker) is always there, FUSE over
- * io_uring comes beside it.
+ * io_uring (uring.c) comes beside it where it is wanted and to be had.
  *
  * A transport asks its worker for an empty FsRequest, gives it a buffer, fills
  * it and reports it as received. From then on the request is the worker's
@@ -24,16 +24,17 @@ typedef struct FsTransportOps FsTransportOps;
 typedef struct FsRequest FsRequest;
 
 /**
- * Bytes of a FUSE_WRITE before its data: fuse_in_header and fuse_write_in. A
- * request lies so that this offset is page aligned: FsRequest.data.
+ * Bytes of a FUSE_WRITE before its data: fuse_in_header and fuse_write_in. It
+ * lies so that its data is page aligned: FsRequest.data.
  */
 #define FS_TRANSPORT_HEADROOM 80
 
-/** Traffic on the device. */
+/** Traffic with the kernel. */
 typedef struct FsTransportStats {
-    uint64_t reads;  /**< read(2) calls */
-    uint64_t eagain; /**< of them that found nothing */
-    uint64_t writes; /**< write calls that were not ring requests */
+    uint64_t reads;   /**< read(2) calls */
+    uint64_t eagain;  /**< of them that found nothing */
+    uint64_t writes;  /**< write calls that were not ring requests */
+    uint64_t fetched; /**< requests that came by io_uring */
 } FsTransportStats;
 
 struct FsTransportOps {
@@ -46,9 +47,14 @@ struct FsTransportOps {
     void (*resume)(FsTransport *transport);
     /** Take back the buffer of a request that nobody uses. On the worker's thread. */
     void (*recycle)(FsTransport *transport, FsRequest *request);
+    /** A helper thread gets the request, which may now take long. May be NULL. On its thread. */
+    void (*offloaded)(FsTransport *transport, FsRequest *request);
     /** Nothing has come for a while: give memory back. On the worker's thread. */
     void (*idle)(FsTransport *transport);
-    /** Release everything. On the worker's thread, nothing in flight. */
+    /**
+     * Release everything; FUSE over io_uring keeps what the kernel may still
+     * write to. On the worker's thread, nothing in flight.
+     */
     void (*free)(FsTransport *transport);
     /**
      * Send an answer. @iov[0] is the fuse_out_header. Any thread.
@@ -77,7 +83,7 @@ typedef struct FsTransportEvents {
     FsRequest *(*take)(void *opaque);
     /** Return a request that was taken and never received. */
     void (*untake)(FsRequest *request, void *opaque);
-    /** A whole request lies at FsRequest.data - FS_TRANSPORT_HEADROOM, FsRequest.length bytes. */
+    /** A whole request lies at FsRequest.start, FsRequest.length bytes. */
     void (*received)(FsRequest *request, void *opaque);
     /** No more will come: ENODEV unmounted, ECONNABORTED aborted, other errno. Once. */
     void (*closed)(int error, void *opaque);

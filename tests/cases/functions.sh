@@ -21,8 +21,9 @@
 #
 # It runs in an empty work directory of its own ($CASE_DIR), with $SRC and $MNT
 # made below it, and ends at the first command that fails (set -e). THREADS (1,
-# 4) and ENGINE (ring, threads, denied) in the environment are the
-# configuration. To run one by hand: sudo tests/cases/NAME.sh
+# 4) and ENGINE (ring, threads, denied, uring) in the environment are the
+# configuration; uring is the ring with requests over io_uring. To run one by
+# hand: sudo tests/cases/NAME.sh
 
 if [ -z "${CASE_DIR-}" ]; then
     exec "$(dirname "$(readlink -f "$0")")/../runner/run-case" --keep "$0"
@@ -35,6 +36,8 @@ SRC=$CASE_DIR/src
 MNT=$CASE_DIR/mnt
 HELPERS=$BUILD/tests
 DAEMON_LOG=$CASE_DIR/daemon.log
+FUSE_URING=/sys/module/fuse/parameters/enable_uring
+FUSE_URING_LOCK='' # descriptor, while the parameter is held
 declare -A DAEMON=() # mountpoint -> process id of its daemon, a child of the case
 mkdir "$SRC" "$MNT"
 
@@ -118,12 +121,44 @@ abort_connection() {
     echo 1 >"/sys/fs/fuse/connections/$(connection_of "${1:-$MNT}")/abort"
 }
 
+# hold_fuse_uring Y|N: from now on the kernel offers FUSE over io_uring to new mounts, or does not,
+# and nobody else changes that; until release_fuse_uring, or the end of the case.
+hold_fuse_uring() {
+    [ -e "$FUSE_URING" ] || skip "this kernel has no FUSE over io_uring"
+    exec {FUSE_URING_LOCK}>/tmp/fuse-param.lock
+    flock "$FUSE_URING_LOCK"
+    trap release_fuse_uring EXIT
+    FUSE_URING_BEFORE=$(cat "$FUSE_URING")
+    { echo "$1" >"$FUSE_URING"; } 2>/dev/null || skip "cannot write to $FUSE_URING"
+}
+
+release_fuse_uring() {
+    [ -n "$FUSE_URING_LOCK" ] || return 0
+    { echo "$FUSE_URING_BEFORE" >"$FUSE_URING"; } 2>/dev/null || true
+    exec {FUSE_URING_LOCK}>&-
+    FUSE_URING_LOCK=''
+}
+
+# without_fuse_lock COMMAND...: what stays must not keep the lock.
+without_fuse_lock() {
+    if [ -n "$FUSE_URING_LOCK" ]; then
+        exec {FUSE_URING_LOCK}>&-
+    fi
+    exec "$@"
+}
+
+# transport_of [MOUNTPOINT]: how its requests come.
+transport_of() {
+    "$SLUICEFS" status --json "${1:-$MNT}" | sed -n 's/^ *"transport" : "\(.*\)",*$/\1/p'
+}
+
 # engine_options: sets OPTIONS and WRAPPER for the configuration.
 engine_options() {
     OPTIONS=(--threads="$THREADS")
     WRAPPER=(${SLUICEFS_PRELOAD:+env LD_PRELOAD="$SLUICEFS_PRELOAD"})
     case $ENGINE in
     ring) OPTIONS+=(--io-engine=uring) ;;
+    uring) OPTIONS+=(--io-engine=uring --transport=uring) ;;
     threads) OPTIONS+=(--io-engine=threads) ;;
     denied)
         [ -x "$HELPERS/runner/deny-uring" ] || skip "deny-uring was not built (libseccomp)"
@@ -142,7 +177,9 @@ serve() {
     exec {ready}<>"$fifo"
     rm "$fifo"
     engine_options
-    "${WRAPPER[@]}" "$SLUICEFS" "$@" -f --ready-fd=$ready "${OPTIONS[@]}" >>"$DAEMON_LOG" 2>&1 &
+    [ "$ENGINE" != uring ] || hold_fuse_uring Y
+    without_fuse_lock "${WRAPPER[@]}" "$SLUICEFS" "$@" -f --ready-fd=$ready "${OPTIONS[@]}" \
+        >>"$DAEMON_LOG" 2>&1 &
     pid=$!
     until read -r -t 0.1 -u $ready; do
         kill -0 $pid 2>/dev/null || fail "the daemon ended: sluicefs $*"
@@ -150,6 +187,10 @@ serve() {
     exec {ready}>&-
     is_mounted "$mountpoint" || fail "ready, but not mounted: $mountpoint"
     DAEMON[$mountpoint]=$pid
+    if [ "$ENGINE" = uring ]; then
+        release_fuse_uring
+        assert_eq "$(transport_of "$mountpoint")" uring 'transport'
+    fi
 }
 
 # mount_passthrough [OPTION...]: serve $SRC at $MNT.

@@ -22,6 +22,22 @@ configurations() {
 tsan_cases=(abort-under-load exercise fio-verify flock-one-cpu fsync kill-clients lazy-unmount
     metadata-stress posix-locks sigterm sqlite-wal steady-state)
 
+# Cases that run with requests over io_uring, too, in the variants plain and asan.
+uring_cases=(abort-under-load exercise flock-one-cpu kill-clients kill-daemon lazy-unmount
+    posix-locks sigterm)
+# And in the variant plain only.
+uring_plain_cases=(cp-doc fsync git-clone large-io mmap-coherence sqlite-wal xattr)
+
+# over_uring VARIANT NAME: whether the case also runs so.
+over_uring() {
+    [ "$quick" = no ] || return 1
+    case $1 in
+    plain) [[ " ${uring_cases[*]} ${uring_plain_cases[*]} " == *" $2 "* ]] ;;
+    asan) [[ " ${uring_cases[*]} " == *" $2 "* ]] ;;
+    tsan) [[ " abort-under-load exercise " == *" $2 "* ]] ;;
+    esac
+}
+
 # case_tasks VARIANT: "name threads engine", one line for each wanted run.
 case_tasks() {
     local variant=$1 name file first threads engine
@@ -44,6 +60,9 @@ case_tasks() {
             fi
             first=no
         done < <(configurations "$variant")
+        if over_uring "$variant" "$name"; then
+            echo "$name 4 uring"
+        fi
     done
 }
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -17,6 +18,8 @@
 
 #include "util.h"
 
+#define FUSE_URING      "/sys/module/fuse/parameters/enable_uring"
+#define FUSE_URING_LOCK "/tmp/fuse-param.lock"
 /** Seconds without a new mount after which the last one is cut. */
 #define WATCHDOG_SECONDS 60
 
@@ -40,6 +43,48 @@ static void skip(const char *why)
 {
     printf("1..0 # SKIP %s: %s\n", why, g_strerror(errno));
     exit(0);
+}
+
+bool test_mount_over_uring(void)
+{
+    return g_strcmp0(g_getenv("SLUICE_TEST_TRANSPORT"), "uring") == 0;
+}
+
+static bool write_parameter(char value)
+{
+    int fd = open(FUSE_URING, O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0 && write(fd, &value, 1) == 1;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok;
+}
+
+bool test_fuse_uring_hold(TestFuseUring *held, bool on)
+{
+    int fd = open(FUSE_URING, O_RDONLY | O_CLOEXEC);
+    bool ok = fd >= 0;
+
+    held->lock = open(FUSE_URING_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (ok && held->lock >= 0) {
+        while (flock(held->lock, LOCK_EX) < 0 && errno == EINTR) {
+        }
+        ok = read(fd, &held->before, 1) == 1 && write_parameter(on ? 'Y' : 'N');
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (!ok && held->lock >= 0) {
+        close(held->lock);
+    }
+    return ok && held->lock >= 0;
+}
+
+void test_fuse_uring_release(TestFuseUring *held)
+{
+    write_parameter(held->before);
+    close(held->lock);
 }
 
 static void enter_private_namespace(void)
@@ -74,6 +119,13 @@ void test_mount_init(int *argc, char ***argv, const TestClient *clients)
         exit(99);
     }
     enter_private_namespace();
+    if (test_mount_over_uring()) {
+        TestFuseUring held;
+        if (!test_fuse_uring_hold(&held, true)) {
+            skip(FUSE_URING);
+        }
+        test_fuse_uring_release(&held);
+    }
     test_init(argc, argv);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGALRM, watchdog);
@@ -88,6 +140,7 @@ void test_mount_params(FsSessionParams *params, const FsFilesystem *filesystem, 
     params->source = "test, with a comma";
     params->subtype = "sluicefs";
     params->threads = 1;
+    params->transport = test_mount_over_uring() ? FS_TRANSPORT_URING : FS_TRANSPORT_DEVICE;
 }
 
 static void mount_ready(FsSession *session, void *opaque)
@@ -138,7 +191,12 @@ void test_mount_up(TestMount *test, const FsSessionParams *params)
 void test_mount_start(TestMount *test)
 {
     GError *error = NULL;
+    TestFuseUring held;
+    g_autofree char *reason = NULL;
 
+    if (test_mount_over_uring()) {
+        g_assert_true(test_fuse_uring_hold(&held, true));
+    }
     g_assert_true(fs_session_mount(test->session, &error));
     g_assert_no_error(error);
     g_assert_cmpuint(fs_session_device(test->session), !=, 0);
@@ -150,6 +208,11 @@ void test_mount_start(TestMount *test)
     g_assert_no_error(error);
     test_mount_until(test->ready || test->ended);
     g_assert_true(test->ready);
+    if (test_mount_over_uring()) {
+        test_fuse_uring_release(&held);
+        g_assert_cmpint(fs_session_get_transport(test->session, &reason), ==, FS_TRANSPORT_URING);
+        g_assert_null(reason);
+    }
 }
 
 void test_mount_free(TestMount *test)

@@ -6,6 +6,9 @@
  * seen outside or outlives it. Whoever does I/O on a mount is a child process
  * (the same program, called with --client), because a process must not wait
  * for its own mount. A watchdog cuts the connection of a mount that hangs.
+ *
+ * With SLUICE_TEST_TRANSPORT=uring in the environment sessions ask for FUSE over
+ * io_uring; without a kernel that can be told to offer it, the program is skipped.
  */
 #ifndef SLUICE_TESTS_UNIT_MOUNT_UTIL_H
 #define SLUICE_TESTS_UNIT_MOUNT_UTIL_H
@@ -36,6 +39,22 @@ typedef struct TestMount {
     bool ready, ended;
     int error; /* as told to ended */
 } TestMount;
+
+/** Whether this run is about FUSE over io_uring. */
+bool test_mount_over_uring(void);
+
+/** The parameter enable_uring of the module fuse while a test needs it. */
+typedef struct TestFuseUring {
+    int lock;
+    char before;
+} TestFuseUring;
+
+/**
+ * Have the kernel offer FUSE over io_uring to new mounts, or not, and keep
+ * others from changing that. False: it cannot be set.
+ */
+bool test_fuse_uring_hold(TestFuseUring *held, bool on);
+void test_fuse_uring_release(TestFuseUring *held);
 
 /** Parameters for a session with the monitor of this run; mountpoint set later. */
 void test_mount_params(FsSessionParams *params, const FsFilesystem *filesystem, void *userdata);

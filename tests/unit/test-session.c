@@ -366,7 +366,9 @@ static void test_serves(gconstpointer threads)
     poll_until((fs_session_get_stats(mount.session, &stats), stats.in_flight) == 0);
     g_assert_cmpuint(stats.requests, >=, stats.replies);
     g_assert_cmpuint(stats.offloaded, >, 0);
-    g_assert_cmpuint(stats.device_reads, >=, stats.requests + stats.device_eagain);
+    g_assert_cmpuint(stats.device_reads + stats.uring_requests, >=,
+                     stats.requests + stats.device_eagain);
+    g_assert_true((stats.uring_requests > 0) == test_mount_over_uring());
     test_mount_down(&mount);
     g_assert_cmpint(mount.error, ==, 0);
 }

@@ -14,6 +14,7 @@
 static const char *const level_choices[] = {"error", "warning", "info", "debug", NULL};
 static const char *const poll_choices[] = {"off", "classic", "weighted", NULL};
 static const char *const engine_choices[] = {"auto", "uring", "threads", NULL};
+static const char *const transport_choices[] = {"device", "uring", "auto", NULL};
 static const char *const cache_choices[] = {"none", "auto", "always", NULL};
 static const char *const lock_choices[] = {"local", "remote", NULL};
 static const char *const disk_cache_choices[] = {"none", "writeback", NULL};
@@ -70,6 +71,16 @@ const OptionSpec option_table[] = {
      .argument = "auto|uring|threads", .choices = engine_choices, .initial = "auto",
      .help = "How files are read and written: io_uring, helper threads, or io_uring where the "
              "kernel allows it."},
+    {"transport", 0, OPTION_CHOICE, OPTION_GROUP_ENGINE, FIELD(transport),
+     .argument = "device|uring|auto", .choices = transport_choices, .initial = "device",
+     .help =
+         "How requests come: by /dev/fuse, over io_uring (Linux 6.14, parameter enable_uring of "
+         "the module fuse; by /dev/fuse, with a message, where that cannot be), or over "
+         "io_uring where the kernel offers it."},
+    {"uring-depth", 0, OPTION_INTEGER, OPTION_GROUP_ENGINE, FIELD(uring_depth), .argument = "N",
+     .minimum = 1, .maximum = 1024, .initial = "32",
+     .help = "With --transport=uring: requests that the kernel may hand over at once for each CPU. "
+             "More are made where all of them wait."},
     {"poll", 0, OPTION_CHOICE, OPTION_GROUP_ENGINE, FIELD(poll), .argument = "off|classic|weighted",
      .choices = poll_choices, .initial = "off",
      .help = "Let a worker look for work for a short adaptive time before it sleeps: by one time "

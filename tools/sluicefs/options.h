@@ -27,7 +27,9 @@ typedef struct Options {
     bool single_thread;
     int threads, helpers;
     int io_engine; /* EngineChoice */
-    int poll;      /* PollChoice */
+    int transport; /* FsTransportChoice */
+    int uring_depth;
+    int poll; /* PollChoice */
     int poll_max_us, poll_grow, poll_shrink, poll_weight;
     int max_background;
 

@@ -168,6 +168,8 @@ static char *backend_lines(const Serve *serve)
 static JsonObject *status_to_json(const Serve *serve)
 {
     JsonObject *object = json_object_new();
+    g_autofree char *reason = NULL;
+    FsTransportChoice transport = fs_session_get_transport(serve->session, &reason);
     FsSessionStats stats;
 
     fs_session_get_stats(serve->session, &stats);
@@ -180,6 +182,11 @@ static JsonObject *status_to_json(const Serve *serve)
                                   (double)(g_get_monotonic_time() - serve->ready_since) /
                                       G_USEC_PER_SEC);
     json_object_set_int_member(object, "threads", fs_session_worker_count(serve->session));
+    json_object_set_string_member(object, "transport",
+                                  transport == FS_TRANSPORT_URING ? "uring" : "device");
+    if (reason != NULL) {
+        json_object_set_string_member(object, "transport_reason", reason);
+    }
     json_object_set_int_member(object, "requests", (gint64)stats.requests);
     json_object_set_int_member(object, "in_flight", (gint64)stats.in_flight);
     return object;
@@ -468,6 +475,8 @@ static bool serve_start(Serve *serve, GError **error)
     params.threads = options->threads < 0 ? 0 : (unsigned)options->threads;
     params.helpers = (unsigned)options->helpers;
     params.max_background = (unsigned)options->max_background;
+    params.transport = (FsTransportChoice)options->transport;
+    params.uring_depth = (unsigned)options->uring_depth;
     params.stop_timeout_ms = (unsigned)MAX(1, MIN(options->stop_timeout, 1e6) * 1000);
     params.debug = options->debug;
     set_context_params(&params.context, options);

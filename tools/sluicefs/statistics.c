@@ -16,6 +16,7 @@ void statistics_append_counters(GString *out, const FsSessionStats *stats)
     statistics_append(out, "device_reads", stats->device_reads);
     statistics_append(out, "device_eagain", stats->device_eagain);
     statistics_append(out, "device_writes", stats->device_writes);
+    statistics_append(out, "uring_requests", stats->uring_requests);
 #define APPEND_FIELD(name, text) statistics_append(out, #name, stats->aio.name);
     AIO_STATS_COUNTERS(APPEND_FIELD)
 #undef APPEND_FIELD

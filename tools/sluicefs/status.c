@@ -58,27 +58,35 @@ static JsonObject *describe(const MountEntry *entry)
 
 static void print_table(JsonArray *mounts)
 {
-    printf("%-8s %8s %10s %12s %9s  %s\n", "STATE", "PID", "UPTIME", "REQUESTS", "IN FLIGHT",
-           "MOUNT");
+    printf("%-8s %8s %10s %-9s %12s %9s  %s\n", "STATE", "PID", "UPTIME", "TRANSPORT", "REQUESTS",
+           "IN FLIGHT", "MOUNT");
     for (guint i = 0; i < json_array_get_length(mounts); i++) {
         JsonObject *object = json_array_get_object_element(mounts, i);
         g_autofree char *uptime = stats_format_duration(
             json_object_get_double_member_with_default(object, "uptime_seconds", -1));
         const char *reason = json_object_get_string_member_with_default(object, "reason", NULL);
+        const char *why_device =
+            json_object_get_string_member_with_default(object, "transport_reason", NULL);
         g_autofree char *safe_reason = printable(reason);
+        g_autofree char *safe_why = printable(why_device);
         g_autofree char *state =
             printable(json_object_get_string_member_with_default(object, "state", ""));
+        g_autofree char *transport =
+            printable(json_object_get_string_member_with_default(object, "transport", "-"));
         g_autofree char *mountpoint =
             printable(json_object_get_string_member_with_default(object, "mountpoint", ""));
         g_autofree char *source =
             printable(json_object_get_string_member_with_default(object, "source", ""));
 
-        printf("%-8s %8" G_GINT64_FORMAT " %10s %12" G_GINT64_FORMAT " %9" G_GINT64_FORMAT
+        printf("%-8s %8" G_GINT64_FORMAT " %10s %-9s %12" G_GINT64_FORMAT " %9" G_GINT64_FORMAT
                "  %s (%s)%s%s\n",
-               state, json_object_get_int_member_with_default(object, "pid", 0), uptime,
+               state, json_object_get_int_member_with_default(object, "pid", 0), uptime, transport,
                json_object_get_int_member_with_default(object, "requests", 0),
                json_object_get_int_member_with_default(object, "in_flight", 0), mountpoint, source,
                reason == NULL ? "" : ": ", reason == NULL ? "" : safe_reason);
+        if (why_device != NULL) {
+            printf("%8s not over io_uring: %s\n", "", safe_why);
+        }
     }
 }
 

@@ -1,0 +1,98 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Requests over io_uring: real work by one worker for all queues; where the kernel does not offer
+# it the device serves and the status says why; waiting requests never keep out the others.
+#
+# limit: 120
+# matrix: once
+. "$(dirname "$0")/functions.sh"
+
+# serve_with Y|N OPTION...: serve $SRC while the kernel offers it, or does not.
+serve_with() {
+    hold_fuse_uring "$1"
+    shift
+    mount_passthrough "$@"
+    release_fuse_uring
+}
+
+# counter NAME
+counter() {
+    "$SLUICEFS" stats --json "$MNT" | sed -n "s/^ *\"$1\" : \\([0-9]*\\),*\$/\\1/p" | head -n 1
+}
+
+note "it serves, and the device has next to nothing to do"
+serve_with Y --transport=uring
+assert_eq "$(transport_of)" uring 'transport'
+"$SLUICEFS" status "$MNT" | grep -q ' uring ' || fail "status does not say it"
+cp -a /usr/include/linux "$MNT/linux"
+same_tree /usr/include/linux "$MNT/linux"
+same_tree /usr/include/linux "$SRC/linux"
+[ "$(counter uring_requests)" -gt 1000 ] || fail "uring_requests: $(counter uring_requests)"
+rm -r "$MNT/linux"
+unmount
+
+note "data, as clients write it"
+if command -v fio >/dev/null; then
+    serve_with Y --transport=uring --uring-depth=4
+    for engine in psync libaio io_uring; do
+        fio --name=verify --directory="$MNT" --rw=randrw --rwmixread=30 --bsrange=4k-1m \
+            --blockalign=4k --size=8m --numjobs=4 --thread --ioengine=$engine --iodepth=16 \
+            --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting \
+            --output="$CASE_DIR/fio.log" || { tail -n 30 "$CASE_DIR/fio.log"; fail "$engine"; }
+        rm "$MNT"/verify*
+    done
+    unmount
+fi
+
+note "what was agreed on stays, whatever becomes of the parameter"
+serve_with Y --transport=auto
+hold_fuse_uring N
+seq 100000 >"$MNT/numbers"
+seq 100000 | cmp - "$SRC/numbers"
+release_fuse_uring
+assert_eq "$(transport_of)" uring 'transport'
+unmount
+
+note "not offered: the device, with the reason"
+: >"$DAEMON_LOG"
+serve_with N --transport=uring
+assert_eq "$(transport_of)" device 'transport'
+"$SLUICEFS" status "$MNT" | grep -q 'not over io_uring: .*enable_uring' || fail "no reason in the status"
+grep -q 'not over io_uring: .*enable_uring' "$DAEMON_LOG" || fail "no reason in the log"
+cmp "$MNT/numbers" <(seq 100000)
+assert_eq "$(counter uring_requests)" 0 'requests over io_uring'
+unmount
+: >"$DAEMON_LOG"
+serve_with N --transport=auto
+assert_eq "$(transport_of)" device 'transport'
+cmp "$MNT/numbers" <(seq 100000)
+unmount
+grep -q 'not over io_uring' "$DAEMON_LOG" && fail "auto: $(cat "$DAEMON_LOG")"
+
+note "no io_uring at all: the same"
+: >"$DAEMON_LOG"
+ENGINE=threads serve_with Y --transport=uring
+assert_eq "$(transport_of)" device 'transport'
+grep -q 'not over io_uring: the worker has no io_uring' "$DAEMON_LOG" || fail "$(cat "$DAEMON_LOG")"
+cmp "$MNT/numbers" <(seq 100000)
+unmount
+
+note "many requests that wait for a lock, in a queue with one entry"
+require_command flock taskset
+serve_with Y --transport=uring --uring-depth=1 -o locks=remote
+waiters=()
+exec {held}>"$MNT/lock"
+flock $held
+for _ in {1..40}; do
+    taskset -c 0 flock "$MNT/lock" true {held}>&- &
+    waiters+=($!)
+done
+sleep 1
+timeout 20 taskset -c 0 cmp "$MNT/numbers" <(seq 100000) || fail "read while clients wait"
+flock -u $held
+exec {held}>&-
+for pid in "${waiters[@]}"; do
+    wait "$pid" || fail "a waiter failed"
+done
+unmount
