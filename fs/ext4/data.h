@@ -17,4 +17,10 @@ ssize_t ext4_read(Ext4Volume *volume, const Ext4Inode *inode, void *buffer, size
 /** SEEK_DATA or SEEK_HOLE from @offset. In a coroutine. The offset, or negative errno. */
 int64_t ext4_seek(Ext4Volume *volume, const Ext4Inode *inode, int64_t offset, int whence);
 
+/**
+ * The target of a link in @target, which has room for a block and a terminator. In a
+ * coroutine. 0 or negative errno; -EUCLEAN has been reported.
+ */
+int ext4_read_link(Ext4Volume *volume, const Ext4Inode *inode, char *target);
+
 #endif /* SLUICE_FS_EXT4_DATA_H */

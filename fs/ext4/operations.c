@@ -215,39 +215,6 @@ static void op_statx(fuse_req_t req, fuse_ino_t ino, unsigned flags, unsigned ma
     start(new_call(req, ino), co_statx);
 }
 
-/* The target in @target, of at least block size + 1 bytes. */
-static int read_target(Ext4Volume *volume, const Ext4Inode *inode, char *target)
-{
-    const uint64_t own =
-        inode->xattr_block != 0 ? (uint64_t)EXT2_CLUSTER_SIZE(volume->fs->super) / 512 : 0;
-    const bool is_inline = (inode->flags & EXT4_INLINE_DATA_FL) != 0;
-    ssize_t got;
-
-    if (!S_ISLNK(inode->attr.st_mode)) {
-        return -EINVAL;
-    }
-    if (inode->flags & EXT4_ENCRYPT_FL) {
-        return -ENOKEY;
-    }
-    if (inode->size == 0 || inode->size > volume->block_size) {
-        return ext4_damaged(volume, inode->ino, "the length of the link is wrong");
-    }
-    if (!is_inline && (uint64_t)inode->attr.st_blocks == own) {
-        /* Short ones lie where the places of blocks would be. */
-        if (inode->size >= EXT2_N_BLOCKS * sizeof(uint32_t)) {
-            return ext4_damaged(volume, inode->ino, "the length of the link is wrong");
-        }
-        memcpy(target, ext4_inode_block(inode), inode->size);
-        got = (ssize_t)inode->size;
-    } else {
-        got = ext4_read(volume, inode, target, inode->size, 0);
-    }
-    if (got >= 0) {
-        target[got] = '\0';
-    }
-    return got < 0 ? (int)got : 0;
-}
-
 static void co_readlink(void *opaque)
 {
     Ext4Call *call = opaque;
@@ -256,7 +223,7 @@ static void co_readlink(void *opaque)
     int result = ext4_inode_get(call->volume, call->ino, &inode);
 
     if (result == 0) {
-        result = target == NULL ? -ENOMEM : read_target(call->volume, inode, target);
+        result = target == NULL ? -ENOMEM : ext4_read_link(call->volume, inode, target);
     }
     if (result < 0) {
         fail(call, result);

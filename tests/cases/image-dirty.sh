@@ -38,7 +38,7 @@ for round in 1 2 3 4 5 6; do
     cp -r "$1"/cases inner/round$round
     sync -f inner
     for i in 1 2 3; do
-        { printf '\300\073\231\230more'; printf '\300\073\71\230'; head -c 20000 /dev/urandom; } >inner/magic-$round-$i
+        { printf '\300\073\071\230more'; printf '\300\073\71\230'; head -c 20000 /dev/urandom; } >inner/magic-$round-$i
         printf '\300\073\071\230%09000d' $i >inner/escaped-$round-$i
     done
     [ $round -lt 2 ] || rm -r inner/round$((round - 1))/cases inner/round$((round - 1))/a
