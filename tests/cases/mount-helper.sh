@@ -8,7 +8,7 @@
 . "$(dirname "$0")/functions.sh"
 
 require_root
-require_command unshare
+require_command unshare mkfs.ext4
 # mount(8) looks for its helpers in /sbin: give it one in a mount namespace of our own.
 cat >"$CASE_DIR/inside" <<'INSIDE'
 set -eu
@@ -95,6 +95,20 @@ done
 truncate -s 1M image
 mount -t fuse.sluicefs -o cache=none,size=64K "$PWD/image" "$MNT"
 test "$(stat -c %s "$MNT/disk")" = 65536
+umount "$MNT"
+
+# A file that is a file system shows its files, unless it is asked for as a disk.
+mkfs.ext4 -q -F -d "$SRC" image
+mount -t fuse.sluicefs -o ro "$PWD/image" "$MNT"
+test "$(cat "$MNT/file")" = hello
+findmnt -n -o OPTIONS "$MNT" | grep -q '^ro,'
+umount "$MNT"
+echo "$PWD/image $MNT fuse.sluicefs noauto,user,files 0 0" >fstab
+mount -T fstab "$MNT"
+test "$(cat "$MNT/file")" = hello
+umount "$MNT"
+mount -t fuse.sluicefs -o files=no "$PWD/image" "$MNT"
+test -f "$MNT/disk"
 umount "$MNT"
 if mount -t fuse.sluicefs -o no_such_word "$SRC" "$MNT"; then
     echo "FAIL: an unknown word was accepted"

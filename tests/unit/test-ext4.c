@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Damaged file systems: small images of every kind with wrong bytes in them are opened and walked; whatever
- * is wrong, nothing is read outside of its place and every walk ends.
+ * Damaged file systems: small images of every kind with wrong bytes in them are opened and
+ * walked; whatever is wrong, nothing is read outside of its place and every walk ends.
  *
  * The sequence of images depends on the seed only. SLUICE_TEST_STRESS=N makes N of each kind.
  */

@@ -19,6 +19,7 @@
 #include "tools/sluicefs/mount-helper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -31,7 +32,8 @@
 #include "tools/sluicefs/mount-table.h"
 #include "tools/sluicefs/printable.h"
 
-#define ATIME_FLAGS (MS_NOATIME | MS_NODIRATIME | MS_RELATIME)
+#define EXT_MAGIC_AT 1080 /* bytes from the beginning of a file system */
+#define ATIME_FLAGS  (MS_NOATIME | MS_NODIRATIME | MS_RELATIME)
 
 /* What of an existing mount a remount by the short form keeps unless told otherwise. */
 #define REMOUNT_FLAGS                                                                              \
@@ -91,12 +93,35 @@ static bool is_disk(const char *source)
 /* The options that SRC, as far as it is known, can be served with. */
 static unsigned groups_for(const char *source)
 {
-    return OPTION_GROUPS_SERVE | (is_disk(source) ? OPTION_GROUP_DISK : OPTION_GROUP_DIRECTORY);
+    return OPTION_GROUPS_SERVE |
+           (is_disk(source) ? OPTION_GROUP_DISK | OPTION_GROUP_IMAGE : OPTION_GROUP_DIRECTORY);
 }
 
-static const Command *command_for(const char *source)
+/* Whether the whole of the file @source is an ext2, ext3 or ext4 file system. */
+static bool is_file_system(const char *source)
 {
-    return command_find(is_disk(source) ? "disk" : "passthrough");
+    int fd = open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    uint8_t magic[2] = {0};
+    bool is = fd >= 0 && pread(fd, magic, sizeof(magic), EXT_MAGIC_AT) == sizeof(magic) &&
+              magic[0] == 0x53 && magic[1] == 0xef;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return is;
+}
+
+/* Of a disk, its partitions, or the files in it: if asked for, or if there is nothing else. */
+static const Command *command_for(const char *source, const Options *options)
+{
+    if (!is_disk(source)) {
+        return command_find("passthrough");
+    }
+    if (options->files || options->norecovery ||
+        (!options_given(options, "files") && options->offset == NULL && is_file_system(source))) {
+        return command_find("image");
+    }
+    return command_find("disk");
 }
 
 /* Serve SRC on MNT by the command for what SRC is. @by_mount: mount(8) asks. */
@@ -120,7 +145,7 @@ static int mount_source(Options *options, bool by_mount)
     if (options->remount) {
         return remount(options, mountpoint, by_mount);
     }
-    return command_start(command_for(g_ptr_array_index(options->arguments, 0)), options);
+    return command_start(command_for(g_ptr_array_index(options->arguments, 0), options), options);
 }
 
 /* mount(8) means everybody's mount; what the list says goes first. */
@@ -180,14 +205,14 @@ int mount_helper_main(int argc, char *const *argv)
     }
     source = options->arguments->len > 0 ? g_ptr_array_index(options->arguments, 0) : NULL;
     if (!options_parse_list(options, groups_for(source), list->str, sloppy, &error)) {
-        return command_usage_error(command_for(source), "%s", error->message);
+        return command_usage_error(command_for(source, options), "%s", error->message);
     }
     unfit = unfit_option(options);
     if (unfit != NULL) {
-        return command_usage_error(command_for(source),
+        return command_usage_error(command_for(source, options),
                                    "option '%s' makes no sense for mount(8): give --%s to "
                                    "'sluicefs %s'",
-                                   unfit, unfit, command_for(source)->name);
+                                   unfit, unfit, command_for(source, options)->name);
     }
     apply_mount_defaults(options);
     return fake ? EXIT_OK : mount_source(options, true);
@@ -249,7 +274,7 @@ int mount_helper_short_form(int argc, char *const *argv)
     g_autoptr(GError) error = NULL;
 
     if (!options_parse(options, groups_for(source), argc, argv, &error)) {
-        return command_usage_error(command_for(source), "%s", error->message);
+        return command_usage_error(command_for(source, options), "%s", error->message);
     }
     return mount_source(options, false);
 }

@@ -179,6 +179,9 @@ const OptionSpec option_table[] = {
     {"wait", 0, OPTION_SECONDS, OPTION_GROUP_DISK, FIELD(wait), .argument = "SECONDS",
      .initial = "0", .help = "How long to wait for another process that uses the image."},
 
+    {"files", 0, OPTION_FLAG, OPTION_GROUP_IMAGE, FIELD(files),
+     .help = "In the form of mount(8): show the files in IMG, not its partitions. The default if "
+             "all of IMG is one such file system; files=no shows it as a disk."},
     {"norecovery", 0, OPTION_FLAG, OPTION_GROUP_IMAGE, FIELD(norecovery),
      .help = "Show a file system that was not unmounted cleanly without the changes that its "
              "journal holds, which may be inconsistent."},

@@ -58,7 +58,7 @@ typedef struct Options {
     double wait;
 
     /* image */
-    bool norecovery;
+    bool files, norecovery;
 
     /* umount */
     double timeout;
