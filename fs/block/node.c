@@ -180,8 +180,7 @@ static void set_done(BlockRequest *request)
     *(bool *)request->opaque = true;
 }
 
-/* Run @request on a thread that does nothing else; with a context of its own if it has none. */
-static int run_by_turning(BlockNode *node, BlockRequest *request)
+int block_run_now(BlockNode *node, BlockRequest *request)
 {
     AioContext *ctx = aio_context_current(), *own = NULL;
     bool done = false;
@@ -220,7 +219,7 @@ int block_read_now(BlockNode *node, void *buffer, size_t length, int64_t offset)
         return node->driver->read_now(node, buffer, length, offset);
     }
     block_request_init(&request, BLOCK_READ, buffer, length, offset);
-    return run_by_turning(node, &request);
+    return block_run_now(node, &request);
 }
 
 int block_flush_now(BlockNode *node)
@@ -228,5 +227,5 @@ int block_flush_now(BlockNode *node)
     BlockRequest request;
 
     block_request_init(&request, BLOCK_FLUSH, NULL, 0, 0);
-    return run_by_turning(node, &request);
+    return block_run_now(node, &request);
 }

@@ -159,7 +159,8 @@ int block_co_flush(BlockNode *node);
 int block_read_now(BlockNode *node, void *buffer, size_t length,
                    int64_t offset) G_GNUC_WARN_UNUSED_RESULT;
 
-/** The same for a flush, when no worker runs any more. */
+/** The same for any initialised request, and for a flush, also when no worker runs any more. */
+int block_run_now(BlockNode *node, BlockRequest *request);
 int block_flush_now(BlockNode *node);
 
 #endif /* SLUICE_FS_BLOCK_NODE_H */

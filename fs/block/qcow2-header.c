@@ -18,8 +18,6 @@
 #define KNOWN_FEATURES    (QCOW2_DIRTY | QCOW2_CORRUPT | QCOW2_COMPRESSION)
 #define REFCOUNT_BITS_MAX 6 /* as a power of two */
 
-#define REFCOUNT_TABLE_BYTES_MAX (UINT64_C(8) * 1024 * 1024)
-
 #define EXTENSION_END            0x00000000u
 #define EXTENSION_BACKING_FORMAT 0xe2792acau
 
@@ -97,7 +95,7 @@ static bool check_sizes(const Qcow2Header *header, GError **error)
         return refuse(error, "its L1 table is too small for its disk");
     }
     if ((uint64_t)header->refcount_table_clusters << header->cluster_bits >
-        REFCOUNT_TABLE_BYTES_MAX) {
+        QCOW2_REFCOUNT_TABLE_BYTES_MAX) {
         return refuse(error, "its refcount table is too large");
     }
     return check_table(header, "L1 table", header->l1_offset, (uint64_t)header->l1_entries * 8,

@@ -21,6 +21,9 @@
 #define QCOW2_L1_ENTRIES_MAX   (4u * 1024 * 1024)
 #define QCOW2_BACKING_NAME_MAX 1023
 
+/** A larger refcount table is refused by those who open the image. */
+#define QCOW2_REFCOUNT_TABLE_BYTES_MAX (UINT64_C(8) * 1024 * 1024)
+
 /** Places of fields that are written one at a time. */
 #define QCOW2_AT_SIZE           24
 #define QCOW2_AT_L1             36

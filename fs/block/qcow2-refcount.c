@@ -18,9 +18,6 @@
 /* The file grows by so much at a time. */
 #define GROWTH (1024 * 1024)
 
-/* A larger refcount table is refused by those who open the image. */
-#define TABLE_BYTES_MAX (UINT64_C(8) * 1024 * 1024)
-
 static uint64_t refcounts_per_block(const BlockQcow2 *qcow2)
 {
     return qcow2_cluster_size(qcow2) * 8 >> qcow2->header.refcount_order;
@@ -51,7 +48,7 @@ static int load_block(Qcow2Writer *writer, uint64_t index)
     return 0;
 }
 
-static void store_refcount(uint8_t *block, unsigned order, uint64_t index, uint64_t value)
+void block_qcow2_store_refcount(uint8_t *block, unsigned order, uint64_t index, uint64_t value)
 {
     if (order < 3) {
         const unsigned bits = 1u << order, per_byte = 8 / bits;
@@ -136,8 +133,9 @@ static int grow_table(Qcow2Writer *writer, uint64_t needed)
     const uint64_t entries = clusters * per_cluster, old_entries = writer->table_entries;
     const uint64_t old_offset = writer->table_offset;
     uint64_t cluster;
-    int result =
-        entries > TABLE_BYTES_MAX / sizeof(uint64_t) ? -EFBIG : take(writer, clusters, &cluster);
+    int result = entries > QCOW2_REFCOUNT_TABLE_BYTES_MAX / sizeof(uint64_t)
+                     ? -EFBIG
+                     : take(writer, clusters, &cluster);
 
     if (result < 0) {
         return result;
@@ -200,8 +198,8 @@ static int set_refcount(Qcow2Writer *writer, uint64_t cluster, uint64_t value)
     int result = need_block(writer, index);
 
     if (result == 0) {
-        store_refcount(writer->blocks[index], writer->qcow2->header.refcount_order,
-                       cluster % entries, value);
+        block_qcow2_store_refcount(writer->blocks[index], writer->qcow2->header.refcount_order,
+                                   cluster % entries, value);
         writer->block_dirty[index] = true;
         atomic_store(&writer->dirty, true);
     }
@@ -267,9 +265,6 @@ static bool check_writable(const BlockQcow2 *qcow2, GError **error)
 
     if (header->incompatible & QCOW2_CORRUPT) {
         return refuse(error, "it is marked as corrupt ('qemu-img check -r all' repairs it)");
-    }
-    if (header->incompatible & QCOW2_DIRTY) {
-        return refuse(error, "its refcounts were not written ('qemu-img check -r all' does it)");
     }
     if (header->snapshots > 0) {
         return refuse(error, "it has internal snapshots");
@@ -359,7 +354,8 @@ bool block_qcow2_writer_new(BlockQcow2 *qcow2, GError **error)
 {
     Qcow2Writer *writer;
 
-    if (!check_writable(qcow2, error)) {
+    if (!check_writable(qcow2, error) ||
+        (qcow2->header.incompatible & QCOW2_DIRTY && !block_qcow2_repair(qcow2, error))) {
         return false;
     }
     writer = qcow2->writer = g_new0(Qcow2Writer, 1);

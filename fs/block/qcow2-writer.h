@@ -52,6 +52,15 @@ void block_qcow2_release(Qcow2Writer *writer, uint64_t offset);
 /** Take one from the refcount of a cluster, in memory. 0 or negative errno. */
 int block_qcow2_decrement(Qcow2Writer *writer, uint64_t cluster);
 
+/** Put a refcount of 1 << @order bits into a block, as it is in the file. */
+void block_qcow2_store_refcount(uint8_t *block, unsigned order, uint64_t index, uint64_t value);
+
+/**
+ * Rebuild the refcounts of an image with the dirty bit, and clear that. Before any worker runs. An
+ * error says why it cannot be done; then the file is as it was, or dirty still.
+ */
+bool block_qcow2_repair(BlockQcow2 *qcow2, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /** Entry @index of @table has changed. */
 void block_qcow2_touch(Qcow2Writer *writer, Qcow2Table *table, uint64_t index);
 

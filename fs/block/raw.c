@@ -505,7 +505,13 @@ void block_raw_set_endless(BlockNode *node)
 
 int block_raw_truncate(BlockNode *node, int64_t size)
 {
-    return ftruncate(raw_of(node)->fd, size) == 0 ? 0 : -errno;
+    if (ftruncate(raw_of(node)->fd, size) < 0) {
+        return -errno;
+    }
+    if (node->size != INT64_MAX) { /* block_raw_set_endless() */
+        node->size = size;
+    }
+    return 0;
 }
 
 int block_raw_extend(BlockNode *node, int64_t size)
@@ -516,7 +522,13 @@ int block_raw_extend(BlockNode *node, int64_t size)
     if (now < 0) {
         return (int)now;
     }
-    return now >= size || ftruncate(raw->fd, size) == 0 ? 0 : -errno;
+    if (now < size && ftruncate(raw->fd, size) < 0) {
+        return -errno;
+    }
+    if (node->size < size) {
+        node->size = size;
+    }
+    return 0;
 }
 
 int block_raw_fd(const BlockNode *node)
