@@ -229,7 +229,9 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
  * Have the kernel drop older pages of what was written. It drops those of the
  * range before a direct write only; others may have read in the old data meanwhile, and
  * those have to go before the writer hears of its success. This may wait for pages that a
- * READ is filling, so it is not done on a worker.
+ * READ is filling, and for dirty ones that a WRITE takes away, which the kernel holds back
+ * while a truncation (SETATTR) is with us. So it is done neither on a worker nor where a
+ * SETATTR may queue behind it (fs_session_notify_pool()).
  *
  * Without users of the page cache all pages go, and direct writes come without
  * this again. The flag is cleared before the users are counted; one who opens raises
@@ -260,7 +262,7 @@ static void reply_written(FsRequest *request, FsHandle *handle, off_t offset, si
     if (by_client && !atomic_load_explicit(&handle->cached, memory_order_relaxed) &&
         atomic_load(&handle->inode->may_have_pages)) {
         *data_state(request) = (DataState){.handle = handle, .offset = offset, .written = written};
-        fs_request_offload(request, fs_session_pool(fs_request_session(request)),
+        fs_request_offload(request, fs_session_notify_pool(fs_request_session(request)),
                            invalidate_on_helper, NULL);
         return;
     }

@@ -40,6 +40,7 @@ struct FsSession {
     FsWorker *workers;        /* constant while they run */
     unsigned worker_count;
     AioPool *pool;
+    AioPool *notify_pool;
 
     /* main thread */
     FsSessionPhase phase;

@@ -44,6 +44,7 @@
 #include "fs/session/transport-choice.h"
 
 #define DEFAULT_HELPERS         16
+#define NOTIFY_THREADS          4
 #define DEFAULT_MAX_BACKGROUND  256
 #define DEFAULT_MAX_WRITE       (1024u * 1024)
 #define MIN_MAX_WRITE           4096u
@@ -531,6 +532,7 @@ bool fs_session_start(FsSession *session, GError **error)
     assert(session->phase == FS_SESSION_MOUNTED);
     make_events_source(session);
     session->pool = aio_pool_new("helper", session->params.helpers);
+    session->notify_pool = aio_pool_new("notify", NOTIFY_THREADS);
     session->workers = g_new0(FsWorker, count);
     for (unsigned i = 0; i < count; i++) {
         if (!fs_worker_open(&session->workers[i], session, i, error)) {
@@ -554,6 +556,7 @@ static void free_workers(FsSession *session)
         fs_ops_forget_interrupts(session);
     }
     g_clear_pointer(&session->pool, aio_pool_free);
+    g_clear_pointer(&session->notify_pool, aio_pool_free);
     for (unsigned i = 0; i < session->worker_count; i++) {
         fs_worker_close(&session->workers[i]);
     }
@@ -614,6 +617,11 @@ void fs_session_free(FsSession *session)
 AioPool *fs_session_pool(FsSession *session)
 {
     return session->pool;
+}
+
+AioPool *fs_session_notify_pool(FsSession *session)
+{
+    return session->notify_pool;
 }
 
 struct fuse_session *fs_session_fuse(FsSession *session)

@@ -90,6 +90,13 @@ void fs_session_free(FsSession *session);
 /** Helper threads for calls that may wait. Any thread. */
 AioPool *fs_session_pool(FsSession *session);
 
+/**
+ * Helper threads for notifications that wait for pages of the client. Those may wait
+ * for requests, and these for work of fs_session_pool(): so they have threads of
+ * their own, and nothing else may run there. Any thread.
+ */
+AioPool *fs_session_notify_pool(FsSession *session);
+
 /** libfuse's session, for notifications. Any thread. */
 struct fuse_session *fs_session_fuse(FsSession *session);
 
