@@ -80,7 +80,8 @@ static int change_mode(FsPassthrough *pt, const FsInode *inode, mode_t mode)
     return fchmodat(pt->resolver.proc_fd, name.text, mode, 0) < 0 ? -errno : 0;
 }
 
-int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ctx *caller)
+int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ctx *caller,
+                   bool spare_root)
 {
     struct stat st;
     int error = fs_stat(inode, &st);
@@ -90,8 +91,12 @@ int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ct
     if (!S_ISREG(st.st_mode) || !(st.st_mode & (S_ISUID | S_ISGID))) {
         return 0;
     }
+    const bool is_root = fs_caller_is_root(caller);
+    if (spare_root && is_root) {
+        return 0;
+    }
     mode_t drop = S_ISUID;
-    if ((st.st_mode & S_IXGRP) || (caller->uid != 0 && caller->gid != st.st_gid)) {
+    if ((st.st_mode & S_IXGRP) || (!is_root && !fs_caller_in_group(caller, st.st_gid))) {
         drop |= S_ISGID; /* without S_IXGRP members of the group keep it */
     }
     if (!(st.st_mode & drop)) {
@@ -192,7 +197,7 @@ static int set_attributes(const SetAttr *set)
         error = change_size(set);
     }
     if (!error && set->kill_set_id) {
-        error = fs_drop_set_id(set->pt, set->inode, &set->caller);
+        error = fs_drop_set_id(set->pt, set->inode, &set->caller, false);
     }
     if (!error && (set->to_set & times)) {
         error = change_times(set);

@@ -354,7 +354,7 @@ void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, 
         error = EPERM; /* of a shared mapping; it would land at the end of the file */
     }
     if (!error && fs_request_kills_suidgid(request)) {
-        error = -fs_drop_set_id(pt, handle->inode, fuse_req_ctx(req));
+        error = -fs_drop_set_id(pt, handle->inode, fuse_req_ctx(req), false);
     }
     if (error) {
         fs_request_reply_error(request, error);

@@ -166,7 +166,7 @@ static void reply_existing(FsRequest *request, OpenCall *call, int fd, int flags
     FsPassthrough *pt = call->pt;
     int error = fd < 0 ? fd : 0;
     if (!error && call->kill_set_id && (call->fi.flags & O_TRUNC)) {
-        error = fs_drop_set_id(pt, call->inode, &call->caller);
+        error = fs_drop_set_id(pt, call->inode, &call->caller, false);
     }
     if (error) {
         if (fd >= 0) {

@@ -76,6 +76,11 @@ static void ioctl_and_reply(FsRequest *request, IoctlCall *call)
         error = ioctl(call->handle->fd, call->command, &data) < 0 ? -errno : 0;
         fs_credentials_leave(&pt->credentials, &saved);
     }
+    if (!error && rule->changes && pt->session) {
+        /* the time of the change is new, and the answer tells the kernel nothing of it */
+        fuse_lowlevel_notify_inval_inode(fs_session_fuse(pt->session),
+                                         fs_inode_id(call->handle->inode), -1, 0);
+    }
     if (error) {
         fuse_reply_err(req, -error);
     } else {
@@ -97,11 +102,10 @@ void fs_op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
     FsPassthrough *pt = fs_passthrough_of(req);
     FsRequest *request = fs_request_current();
     const IoctlRule *rule = find_rule(command);
-    const struct fuse_ctx *caller = fuse_req_ctx(req);
     int error = 0;
     if (!rule) {
         error = ENOTTY;
-    } else if (rule->root_only && caller->uid != 0) {
+    } else if (rule->root_only && !fs_caller_is_root(fuse_req_ctx(req))) {
         error = EPERM;
     } else if (in_size < rule->in || out_size < rule->out) {
         error = EINVAL;
@@ -115,8 +119,8 @@ void fs_op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
         .handle = handle,
         .command = command,
         .in = in,
-        .identity = {.uid = caller->uid, .gid = caller->gid},
     };
+    fs_caller_ids(fuse_req_ctx(req), &call.identity.uid, &call.identity.gid);
     if (!rule->changes) {
         ioctl_and_reply(request, &call);
         return;

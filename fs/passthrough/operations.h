@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "fs/passthrough/backing.h"
+#include "fs/passthrough/caller.h"
 #include "fs/passthrough/credentials.h"
 #include "fs/passthrough/handle.h"
 #include "fs/passthrough/inode.h"
@@ -90,9 +91,10 @@ int fs_stat(const FsInode *inode, struct stat *st);
 
 /**
  * Drop set-user-id and set-group-id of a regular file as a write by a user
- * without CAP_FSETID does. 0 or negative errno.
+ * without CAP_FSETID does; @spare_root: unless the caller is root. 0 or negative errno.
  */
-int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ctx *caller);
+int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ctx *caller,
+                   bool spare_root);
 
 /* --- namespace.c --- */
 

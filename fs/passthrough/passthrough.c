@@ -230,6 +230,9 @@ void fs_passthrough_attach_session(FsPassthrough *pt, FsSession *session)
     if (pt->params.passthrough_io != FS_PASSTHROUGH_IO_OFF && !pt->params.writeback) {
         fs_session_want(session, FS_FUSE_PASSTHROUGH);
     }
+    if (pt->params.idmap && pt->params.default_permissions) {
+        fs_session_want(session, FS_FUSE_ALLOW_IDMAP);
+    }
 }
 
 static void op_settled(void *userdata, const FsInitResult *init)

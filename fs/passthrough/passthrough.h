@@ -72,10 +72,15 @@ typedef struct FsPassthroughParams {
     FsPassthroughXdev xdev;   /**< default: allow */
     FsPassthroughHandles inode_handles; /**< default: auto */
     FsPassthroughIo passthrough_io;     /**< default: off; not together with writeback */
-    bool export_support;                /**< clients' file handles stay valid; default: no */
-    bool writeback;                     /**< the kernel collects writes; default: no */
-    bool noatime; /**< reading leaves the source's access times alone; default: no */
-    bool xattr;   /**< extended attributes are offered; default: yes */
+    /**
+     * The mount may be mounted once more with id mappings (Linux 6.12); needs
+     * default_permissions. Default: no.
+     */
+    bool idmap;
+    bool export_support; /**< clients' file handles stay valid; default: no */
+    bool writeback;      /**< the kernel collects writes; default: no */
+    bool noatime;        /**< reading leaves the source's access times alone; default: no */
+    bool xattr;          /**< extended attributes are offered; default: yes */
     /**
      * The mount has default_permissions: the kernel has already checked the
      * caller, supplementary groups included. Default: yes. Without it, what

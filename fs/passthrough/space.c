@@ -9,10 +9,9 @@
 #define COPY_STEP (16 * 1024 * 1024)
 
 /* The kernel asks for no SETATTR when these change a file: the duty is ours. */
-static int drop_set_id_for_caller(fuse_req_t req, FsPassthrough *pt, const FsInode *inode)
+static int drop_set_id_for_caller(fuse_req_t req, const FsInode *inode)
 {
-    const struct fuse_ctx *caller = fuse_req_ctx(req);
-    return caller->uid == 0 ? 0 : fs_drop_set_id(pt, inode, caller);
+    return fs_drop_set_id(fs_passthrough_of(req), inode, fuse_req_ctx(req), true);
 }
 
 static void fallocate_done(AioIo *io)
@@ -29,7 +28,7 @@ void fs_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off
     FsPassthrough *pt = fs_passthrough_of(req);
     FsRequest *request = fs_request_current();
     g_autoptr(FsHandle) handle = fs_handle_get(&pt->handles, fi->fh);
-    int error = handle ? -drop_set_id_for_caller(req, pt, handle->inode) : EBADF;
+    int error = handle ? -drop_set_id_for_caller(req, handle->inode) : EBADF;
     if (!error && (offset < 0 || length <= 0)) {
         error = EINVAL;
     }
@@ -120,7 +119,7 @@ void fs_op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t offset_in,
     FsRequest *request = fs_request_current();
     g_autoptr(FsHandle) in = fs_handle_get(&pt->handles, fi_in->fh);
     g_autoptr(FsHandle) out = fs_handle_get(&pt->handles, fi_out->fh);
-    int error = in && out ? -drop_set_id_for_caller(req, pt, out->inode) : EBADF;
+    int error = in && out ? -drop_set_id_for_caller(req, out->inode) : EBADF;
     if (error) {
         fs_request_reply_error(request, error);
         return;

@@ -32,8 +32,8 @@ static FsInode *xattr_inode(fuse_req_t req, fuse_ino_t ino)
 /* The caller is not in the file's group: the store drops set-group-id if we are not either. */
 static int enter_outside_group(fuse_req_t req, FsPassthrough *pt, FsCredentialsSaved *saved)
 {
-    const struct fuse_ctx *caller = fuse_req_ctx(req);
-    const FsIdentity identity = {.uid = caller->uid, .gid = caller->gid, .no_fsetid = true};
+    FsIdentity identity = {.no_fsetid = true};
+    fs_caller_ids(fuse_req_ctx(req), &identity.uid, &identity.gid);
     return fs_credentials_enter(&pt->credentials, &identity, saved);
 }
 

@@ -103,6 +103,12 @@ def write_to(path):
 path = suid_file("suid-write")
 equal(as_user(1000, 1000, [], write_to, path), 0)
 equal(who(src + "/open/suid-write")[2], 0o777, "mode after another's write")
+for name, groups, expected in (("member", [3000], 0o2766), ("stranger", [4000], 0o766)):
+    path = suid_file("sgid-" + name)
+    os.chown(path, 0, 3000)
+    os.chmod(path, 0o2766)  # the group may not execute it
+    equal(as_user(1000, 1000, groups, write_to, path), 0)
+    equal(who(src + "/open/sgid-" + name)[2], expected, "mode after the write of a " + name)
 path = suid_file("suid-truncate")
 equal(as_user(1000, 1000, [], os.truncate, path, 0), 0)
 equal(who(src + "/open/suid-truncate")[2], 0o777, "mode after another's truncate")

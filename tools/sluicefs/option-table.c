@@ -146,6 +146,10 @@ const OptionSpec option_table[] = {
      .help = "What is held of each file that the kernel knows: a descriptor (never), a file handle "
              "of the source (always), or descriptors up to half of the limit of open files and "
              "then handles, where the source has them."},
+    {"idmap", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(idmap),
+     .help = "Let the mount be mounted elsewhere with mappings of user and group ids (mount "
+             "X-mount.idmap, Linux 6.12). Requests that create nothing then do not tell who sent "
+             "them, which the daemon looks up in /proc where it matters."},
     {"export", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(export_support),
      .help =
          "Keep file handles of the mount valid, also after an unmount and a restart, so that NFS "

@@ -47,7 +47,7 @@ typedef struct Options {
     int inode_handles; /* HandlesChoice */
     double entry_timeout, attr_timeout;
     int passthrough_io; /* PassthroughIoChoice */
-    bool writeback, xattr, export_support;
+    bool writeback, xattr, idmap, export_support;
 
     /* disk */
     bool list;

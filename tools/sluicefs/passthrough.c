@@ -40,6 +40,7 @@ static void *passthrough_open(const Options *options, const char *source, GError
     params.inode_handles = handles[options->inode_handles];
     params.passthrough_io = passthrough_io[options->passthrough_io];
     params.export_support = options->export_support;
+    params.idmap = options->idmap;
     params.writeback = options->writeback;
     params.xattr = options->xattr;
     params.noatime = (options->mount_set & MS_NOATIME) != 0;
