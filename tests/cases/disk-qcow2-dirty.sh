@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # An image that QEMU has left dirty (lazy refcounts, killed) is put in order when it is opened for
-# writing: QEMU finds nothing wrong or lost in it and the disk is the same; one that cannot be is not touched.
+# writing: QEMU finds nothing wrong or lost in it and the disk is the same, also if the repair is killed;
+# an image that cannot be repaired is not touched.
 #
 # limit: 120
 # matrix: once
 . "$(dirname "$0")/functions.sh"
 
-require_command qemu-img qemu-io qemu-nbd
+require_command qemu-img qemu-io qemu-nbd strace
 cd "$CASE_DIR"
 ulimit -c 0 # qemu-io is to abort
 size=$((24 * 1048576))
@@ -102,6 +103,25 @@ for cluster_size in 4K 64K; do
     rm -f socket server.pid
     is_dirty image || fail "the server left the image clean"
     repaired image
+done
+
+note "killed while it repairs, at each of its writes"
+rm -f image
+qemu-img create -q -f qcow2 -o lazy_refcounts=on,cluster_size=4K image $size
+crash image 'write -q -P 1 0 300k' 'write -q -P 2 5M 1M'
+cp image dirty
+for number in 1 2 3 4; do # block, table, header: its place, header: not dirty
+    cp dirty image
+    status=0
+    timeout -k 1 $((30 * CASE_SCALE)) strace -o /dev/null -e trace=pwritev -e inject=pwritev:signal=KILL:when=$number \
+        "$SLUICEFS" disk -f image "$MNT" -o rw >strace.log 2>&1 || status=$?
+    [ $status -eq 137 ] || { cat strace.log; fail "not killed at write $number, status $status"; }
+    ! is_mounted || fail "mounted before write $number"
+    if is_dirty image; then
+        repaired image
+    else
+        qemu-img check -q -f qcow2 image || fail "clean and broken after $number writes"
+    fi
 done
 
 note "two entries for one cluster"
