@@ -21,6 +21,7 @@
 #include "aio/error.h"
 
 #include "fs/passthrough/operations.h"
+#include "fs/passthrough/read-ahead.h"
 #include "fs/session/kernel-abi.h"
 
 #define CACHE_AUTO_SECONDS   1.0
@@ -232,6 +233,17 @@ void fs_passthrough_attach_session(FsPassthrough *pt, FsSession *session)
     }
     if (pt->params.idmap && pt->params.default_permissions) {
         fs_session_want(session, FS_FUSE_ALLOW_IDMAP);
+    }
+}
+
+void fs_passthrough_read_ahead_as_source(FsPassthrough *pt)
+{
+    dev_t mount = fs_session_device(pt->session);
+    unsigned kib =
+        fs_read_ahead_choose(fs_read_ahead_get(pt->root->key.dev), fs_read_ahead_get(mount));
+    int error = kib ? fs_read_ahead_set(mount, kib) : 0;
+    if (error) {
+        g_debug("the mount cannot read ahead as the source does: %s", g_strerror(-error));
     }
 }
 

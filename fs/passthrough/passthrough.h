@@ -116,6 +116,12 @@ const FsFilesystem *fs_passthrough_filesystem(void);
  */
 void fs_passthrough_attach_session(FsPassthrough *pt, FsSession *session);
 
+/**
+ * Let the mount read ahead as far as the source does, up to 1 MiB, where the daemon may
+ * change that. Once the mount serves; any thread.
+ */
+void fs_passthrough_read_ahead_as_source(FsPassthrough *pt);
+
 typedef struct FsPassthroughStats {
     uint64_t inodes;        /**< the kernel knows of */
     uint64_t descriptors;   /**< held open by them */

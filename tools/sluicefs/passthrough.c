@@ -53,6 +53,11 @@ static void passthrough_attach(void *userdata, FsSession *session)
     fs_passthrough_attach_session(userdata, session);
 }
 
+static void passthrough_ready(void *userdata)
+{
+    fs_passthrough_read_ahead_as_source(userdata);
+}
+
 static void passthrough_append_stats(void *userdata, GString *out)
 {
     FsPassthroughStats stats;
@@ -83,6 +88,7 @@ static const ServeBackend passthrough_backend = {
     .filesystem = fs_passthrough_filesystem,
     .open = passthrough_open,
     .attach = passthrough_attach,
+    .ready = passthrough_ready,
     .append_stats = passthrough_append_stats,
     .close = passthrough_close,
 };

@@ -239,6 +239,9 @@ static void serve_ready(FsSession *session, void *opaque)
         serve_find_mountpoint(serve, device);
     }
     serve->ready_since = g_get_monotonic_time();
+    if (serve->backend->ready != NULL) {
+        serve->backend->ready(serve->userdata);
+    }
     if (device != 0) {
         serve_register(serve, device);
     }

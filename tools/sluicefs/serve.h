@@ -20,6 +20,8 @@ typedef struct ServeBackend {
     void *(*open)(const Options *options, const char *source, GError **error);
     /** Tell it its session, before that starts. May be NULL. */
     void (*attach)(void *userdata, FsSession *session);
+    /** The mount serves. May be NULL. */
+    void (*ready)(void *userdata);
     /** Append lines "name value\n" to @out. May be NULL. */
     void (*append_stats)(void *userdata, GString *out);
     /**

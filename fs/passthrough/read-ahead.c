@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * How far the kernel reads ahead in files of the mount.
+ *
+ * How it works: a FUSE mount begins with 128 KiB, and INIT can only lessen that. A client
+ * that reads a cold file in order then waits for many small READs, two at a time, however far
+ * the source would read ahead by itself. So the mount gets what the source has, up to the
+ * size of one READ. Both are in /sys/class/bdi/MAJOR:MINOR, which has a file system with a
+ * device number of its own disk or mount; others (Btrfs) are left alone.
+ */
+#include "fs/passthrough/read-ahead.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define TEXT_MAX 32
+
+static int open_setting(dev_t device, int flags)
+{
+    char path[96];
+    snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(device),
+             minor(device));
+    int fd = open(path, flags | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+unsigned fs_read_ahead_get(dev_t device)
+{
+    char text[TEXT_MAX] = "";
+    int fd = open_setting(device, O_RDONLY);
+    if (fd < 0) {
+        return 0;
+    }
+    ssize_t length = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    return length > 0 ? (unsigned)strtoul(text, NULL, 10) : 0;
+}
+
+int fs_read_ahead_set(dev_t device, unsigned kib)
+{
+    char text[TEXT_MAX];
+    int length = snprintf(text, sizeof(text), "%u", kib);
+    int fd = open_setting(device, O_WRONLY);
+    if (fd < 0) {
+        return fd;
+    }
+    int error = write(fd, text, (size_t)length) == length ? 0 : -errno;
+    close(fd);
+    return error;
+}
+
+unsigned fs_read_ahead_choose(unsigned source, unsigned mount)
+{
+    unsigned wanted = source < FS_READ_AHEAD_MAX_KIB ? source : FS_READ_AHEAD_MAX_KIB;
+    return mount > 0 && wanted > mount ? wanted : 0;
+}
