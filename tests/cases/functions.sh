@@ -178,8 +178,9 @@ serve() {
     rm "$fifo"
     engine_options
     [ "$ENGINE" != uring ] || hold_fuse_uring Y
-    without_fuse_lock "${WRAPPER[@]}" "$SLUICEFS" "$@" -f --ready-fd=$ready "${OPTIONS[@]}" \
-        >>"$DAEMON_LOG" 2>&1 &
+    # What a shell runs beside itself ignores SIGINT, and the daemon leaves that as it is.
+    without_fuse_lock env --default-signal=INT "${WRAPPER[@]}" "$SLUICEFS" "$@" -f \
+        --ready-fd=$ready "${OPTIONS[@]}" >>"$DAEMON_LOG" 2>&1 &
     pid=$!
     until read -r -t 0.1 -u $ready; do
         kill -0 $pid 2>/dev/null || fail "the daemon ended: sluicefs $*"
