@@ -126,6 +126,7 @@ static void release_handle(FsPassthrough *pt, uint64_t id)
     }
     g_autoptr(FsInode) inode = fs_inode_ref(handle->inode);
     fs_kernel_io_leave(&pt->kernel_io, handle);
+    fs_locks_drop_handle(&pt->locks, handle);
     fs_handle_release(&pt->handles, id);
     fs_handle_put(g_steal_pointer(&handle)); /* closes, which drops its flock() lock */
     if (pt->params.locks == FS_PASSTHROUGH_LOCKS_REMOTE) {

@@ -51,6 +51,7 @@ FsHandle *fs_handle_new(FsHandleTable *table, FsInode *inode, int fd, int flags,
     handle->io_mode = FS_IO_UNCOUNTED;
     atomic_store_explicit(&handle->cached, false, memory_order_relaxed);
     atomic_store_explicit(&handle->released, false, memory_order_relaxed);
+    atomic_store_explicit(&handle->locks, false, memory_order_relaxed);
     atomic_store_explicit(&handle->direct_fd, FS_HANDLE_DIRECT_UNUSED, memory_order_relaxed);
     atomic_store_explicit(&handle->read_skip, 0, memory_order_relaxed);
     atomic_store_explicit(&handle->read_miss, 0, memory_order_relaxed);

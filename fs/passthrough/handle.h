@@ -26,6 +26,7 @@ typedef struct FsHandle {
     int flags;                         /**< open(2) flags of fd */
     _Atomic bool cached;               /**< counted in the inode's cached_handles */
     _Atomic bool released;             /**< the client's reference has been dropped */
+    _Atomic bool locks;                /**< a lock owner came with it */
     _Atomic int direct_fd;             /**< the same file with O_DIRECT */
     _Atomic unsigned direct_alignment; /**< bytes; valid once direct_fd is a descriptor */
     _Atomic unsigned read_skip;        /**< reads that go to the ring without an inline try */

@@ -5,7 +5,9 @@
  * How it works: the kernel of the client names a lock owner (one per file table
  * of a process) with each POSIX lock. On the source an open file description
  * lock belongs to the open file, so each (inode, owner) gets an open file of its
- * own; FLUSH of that owner closes it, which drops its locks. flock() locks
+ * own; FLUSH of that owner closes it, which drops its locks. A client's open file
+ * description lock comes with an owner, too, one for which no FLUSH will ever come: its
+ * open file is closed when the handle goes that it came with. flock() locks
  * belong to the handle, which is one open file on both sides.
  *
  * No thread ever waits for a lock. A request that must wait becomes a waiter:
@@ -35,6 +37,7 @@
 typedef struct FsLockOwner {
     uint64_t inode; /* node id: never reused */
     uint64_t owner;
+    uint64_t handle; /* it came with first */
     int fd;
     pid_t pid; /* who locked last, for GETLK */
 } FsLockOwner;
@@ -111,8 +114,7 @@ static int open_for_locking(FsPassthrough *pt, const FsHandle *handle)
 }
 
 /* Find the owner or make it. Positive errno in *@error if it cannot be had. */
-static FsLockOwner *need_owner_locked(FsPassthrough *pt, const FsHandle *handle, uint64_t id,
-                                      int *error)
+static FsLockOwner *need_owner_locked(FsPassthrough *pt, FsHandle *handle, uint64_t id, int *error)
 {
     FsLockOwner *owner = find_owner_locked(&pt->locks, handle->inode, id);
     if (!owner) {
@@ -122,14 +124,20 @@ static FsLockOwner *need_owner_locked(FsPassthrough *pt, const FsHandle *handle,
             return NULL;
         }
         owner = g_new0(FsLockOwner, 1);
-        *owner = (FsLockOwner){.inode = fs_inode_id(handle->inode), .owner = id, .fd = fd};
+        *owner = (FsLockOwner){
+            .inode = fs_inode_id(handle->inode),
+            .owner = id,
+            .handle = fs_handle_id(handle),
+            .fd = fd,
+        };
         g_hash_table_add(pt->locks.owners, owner);
+        atomic_store_explicit(&handle->locks, true, memory_order_relaxed);
     }
     return owner;
 }
 
 /* Try a POSIX lock without waiting. 0 or positive errno; EAGAIN: somebody has it. */
-static int try_posix(FsPassthrough *pt, const FsHandle *handle, uint64_t owner_id,
+static int try_posix(FsPassthrough *pt, FsHandle *handle, uint64_t owner_id,
                      const struct flock *wanted)
 {
     FsLockTable *table = &pt->locks;
@@ -294,6 +302,7 @@ static void wait_for_lock(FsRequest *request, const FsLockWaiter *template)
     g_queue_push_tail_link(&pt->locks.waiters, &waiter->link);
     pthread_mutex_unlock(&pt->locks.lock);
 
+    fs_request_park(request); /* any number may wait, and the unlock must still be read */
     waiter_ref(waiter);
     fuse_req_interrupt_func(fs_request_fuse(request), interrupted, waiter);
     waiter_retry(waiter); /* an unlock before the waiter was listed has woken nobody */
@@ -414,4 +423,23 @@ void fs_locks_drop_owner(FsLockTable *table, const FsInode *inode, uint64_t owne
     if (had) {
         fs_locks_wake(table, inode);
     }
+}
+
+static gboolean came_with(gpointer key, gpointer value, gpointer opaque)
+{
+    const FsLockOwner *owner = key;
+    const uint64_t *handle = opaque;
+    return owner->handle == *handle;
+}
+
+/* Every process that had the file open has sent its FLUSH by now: its owner is gone. */
+void fs_locks_drop_handle(FsLockTable *table, FsHandle *handle)
+{
+    if (!atomic_load_explicit(&handle->locks, memory_order_relaxed)) {
+        return;
+    }
+    uint64_t id = fs_handle_id(handle);
+    pthread_mutex_lock(&table->lock);
+    g_hash_table_foreach_remove(table->owners, came_with, &id);
+    pthread_mutex_unlock(&table->lock);
 }

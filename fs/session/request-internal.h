@@ -72,7 +72,7 @@ struct FsRequest {
     bool has_group; /* supplementary_group was sent */
     gid_t supplementary_group;
     bool deferrable; /* nobody looks at the result of sending */
-    bool offloaded;  /* given to a helper thread; worker only */
+    bool uncounted;  /* given to a helper thread, or parked; worker only */
     bool in_op;      /* libfuse's decoder is running; worker only */
 
     /* for FsTimes, in nanoseconds of aio_clock_ns(); 0: did not happen */

@@ -217,3 +217,9 @@ void fs_request_offload(FsRequest *request, AioPool *pool, FsOffloadFn *fn, void
     fs_worker_count_offload(request->worker, request);
     aio_pool_submit(pool ? pool : fs_session_pool(fs_request_session(request)), &request->work);
 }
+
+void fs_request_park(FsRequest *request)
+{
+    assert_pending(request);
+    fs_worker_uncount(request->worker, request);
+}

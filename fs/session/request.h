@@ -126,4 +126,10 @@ typedef void FsOffloadFn(FsRequest *request, void *opaque);
  */
 void fs_request_offload(FsRequest *request, AioPool *pool, FsOffloadFn *fn, void *opaque);
 
+/**
+ * @request waits for another request (a lock for its unlock): it no longer counts among
+ * those that a worker may hold, or the other one might not be read. Home thread; at most once.
+ */
+void fs_request_park(FsRequest *request);
+
 #endif /* SLUICE_FS_SESSION_REQUEST_H */

@@ -40,7 +40,7 @@ static void report_if_drained(FsWorker *worker)
 
 static unsigned held_requests(const FsWorker *worker)
 {
-    return worker->live_count - worker->offloaded_count;
+    return worker->live_count - worker->uncounted_count;
 }
 
 /** Let a paused transport go on once the worker holds few enough. */
@@ -96,7 +96,7 @@ static void recycle(FsWorker *worker, FsRequest *request)
         request->live_next->live_prev = request->live_prev;
     }
     worker->live_count--;
-    worker->offloaded_count -= request->offloaded;
+    worker->uncounted_count -= request->uncounted;
 
     request->transport->ops->recycle(request->transport, request);
     atomic_store_explicit(&request->state, FS_REQUEST_IDLE, memory_order_relaxed);
@@ -269,7 +269,7 @@ static void worker_received(FsRequest *request, void *opaque)
     request->opcode = in->opcode;
     request->open_flags = 0;
     request->deferrable = false;
-    request->offloaded = false;
+    request->uncounted = false;
     request->received_at = aio_clock_ns();
     request->answered_at = 0;
     request->sent_at = 0;
@@ -391,15 +391,22 @@ void fs_worker_count_answer(FsWorker *worker)
     }
 }
 
-void fs_worker_count_offload(FsWorker *worker, FsRequest *request)
+void fs_worker_uncount(FsWorker *worker, FsRequest *request)
 {
-    if (aio_context_is_home(worker->ctx) && !request->offloaded) {
-        request->offloaded = true;
-        worker->offloaded_count++;
+    if (!request->uncounted) {
+        request->uncounted = true;
+        worker->uncounted_count++;
         if (request->transport->ops->offloaded != NULL) {
             request->transport->ops->offloaded(request->transport, request);
         }
         resume_if_starved(worker);
+    }
+}
+
+void fs_worker_count_offload(FsWorker *worker, FsRequest *request)
+{
+    if (aio_context_is_home(worker->ctx)) {
+        fs_worker_uncount(worker, request);
     }
     atomic_fetch_add_explicit(&worker->offloaded, 1, memory_order_relaxed);
 }
@@ -531,7 +538,7 @@ static void drain_report(AioTimer *timer)
         g_warning("still waiting for request %" G_GUINT64_FORMAT
                   ": opcode %u, node %" G_GUINT64_FORMAT "%s",
                   (guint64)request->unique, request->opcode, (guint64)request->nodeid,
-                  request->offloaded ? ", on a helper thread" : "");
+                  request->uncounted ? ", on a helper thread or for a lock" : "");
     }
     aio_timer_arm_after(timer, DRAIN_REPORT_NS);
 }

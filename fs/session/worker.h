@@ -42,7 +42,7 @@ struct FsWorker {
     unsigned free_count;
     FsRequest *live; /* received and not yet recycled, newest first */
     unsigned live_count;
-    unsigned offloaded_count; /* of them with a helper thread */
+    unsigned uncounted_count; /* of them with a helper thread, or parked */
     bool starved;             /* the transport pauses until resume() */
     bool closed;
     bool drained;
@@ -82,6 +82,11 @@ void fs_worker_close(FsWorker *worker);
 void fs_worker_release(FsWorker *worker, FsRequest *request);
 
 void fs_worker_count_answer(FsWorker *worker);
+
+/** @request no longer counts among those that the worker may hold. Home thread. */
+void fs_worker_uncount(FsWorker *worker, FsRequest *request);
+
+/** A helper thread gets @request. Any thread. */
 void fs_worker_count_offload(FsWorker *worker, FsRequest *request);
 
 /** Requests that must still be answered. Any thread. */

@@ -55,6 +55,7 @@ void test_serve_params(Served *served, const FsPassthroughParams *pt_params, uns
     g_assert_no_error(error);
     test_mount_params(&params, fs_passthrough_filesystem(), served->pt);
     params.threads = threads;
+    params.max_requests = served->max_requests;
     params.mount_options = "allow_other,default_permissions,dev,suid";
     test_mount_new(&served->mount, &params);
     fs_passthrough_attach_session(served->pt, served->mount.session);

@@ -78,6 +78,7 @@ typedef struct Served {
     char *source;
     FsPassthrough *pt;
     TestMount mount;
+    unsigned max_requests; /* that a worker holds; 0: as usual; set by the caller */
 } Served;
 
 /** Mount what @params say; served->source is the caller's. */

@@ -2,7 +2,9 @@
 /* Locks and leases on files of the passthrough file system, on real mounts. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,6 +117,44 @@ static int client_lock_crowd(char **args)
     return 0;
 }
 
+typedef struct Crowd {
+    int fd;
+    _Atomic unsigned failed;
+} Crowd;
+
+static void *wait_for_flock(void *opaque)
+{
+    Crowd *crowd = opaque;
+    int own = on_mount("file", O_RDWR);
+    if (own < 0 || flock(own, LOCK_SH) < 0 || close(own) < 0) {
+        atomic_fetch_add(&crowd->failed, 1);
+    }
+    return NULL;
+}
+
+/* More wait for a lock than a worker may hold requests; the unlock is still read. */
+static int client_lock_many(char **args)
+{
+    enum { MANY = 100 };
+    static pthread_t threads[MANY];
+    Crowd crowd = {.fd = on_mount("file", O_CREAT | O_RDWR)};
+    pthread_attr_t attributes;
+    CHECK(crowd.fd >= 0 && flock(crowd.fd, LOCK_EX) == 0);
+    CHECK(pthread_attr_init(&attributes) == 0);
+    CHECK(pthread_attr_setstacksize(&attributes, 256 * 1024) == 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        CHECK(pthread_create(&threads[i], &attributes, wait_for_flock, &crowd) == 0);
+    }
+    test_client_started();
+    test_client_wait_released();
+    CHECK(flock(crowd.fd, LOCK_UN) == 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    }
+    CHECK(crowd.failed == 0);
+    return 0;
+}
+
 /* locks=remote: the other users of the source take part. */
 static int client_lock_source(char **args)
 {
@@ -148,6 +188,31 @@ static int client_lock_source(char **args)
     int status;
     CHECK(waitpid(child, &status, 0) == child && status == 0);
     return 0;
+}
+
+static int lock_open_file(int fd, short type, off_t start, off_t length)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+/* locks=remote: a lock of an open file goes with its last descriptor. */
+static int client_lock_open_file(char **args)
+{
+    int first = on_mount("file", O_CREAT | O_RDWR), second = on_mount("file", O_RDWR);
+    int copy = dup(first);
+    CHECK(first >= 0 && second >= 0 && copy >= 0);
+    CHECK(lock_open_file(first, F_WRLCK, 0, 10) == 0);
+    CHECK_ERROR(lock_open_file(second, F_WRLCK, 0, 10), EAGAIN);
+    CHECK(close(first) == 0);
+    CHECK_ERROR(lock_open_file(second, F_WRLCK, 0, 10), EAGAIN);
+    CHECK(close(copy) == 0);
+    /* RELEASE comes some time after close */
+    for (unsigned i = 0; lock_open_file(second, F_WRLCK, 0, 10) < 0; i++) {
+        CHECK(errno == EAGAIN && i < 1000);
+        g_usleep(10 * 1000);
+    }
+    return close(second);
 }
 
 /* Waits for locks that are never released, until the connection goes. */
@@ -238,6 +303,8 @@ TEST_CLIENT(lock_crowd)
 TEST_CLIENT(lease)
 TEST_CLIENT(lock_forever)
 TEST_CLIENT(lock_source)
+TEST_CLIENT(lock_many)
+TEST_CLIENT(lock_open_file)
 
 static const TestClient clients[] = {
     {"locks", enter_locks},
@@ -245,6 +312,8 @@ static const TestClient clients[] = {
     {"lease", enter_lease},
     {"lock_forever", enter_lock_forever},
     {"lock_source", enter_lock_source},
+    {"lock_many", enter_lock_many},
+    {"lock_open_file", enter_lock_open_file},
     {NULL, NULL},
 };
 
@@ -269,6 +338,26 @@ static void test_abort_with_waiters(void)
     g_free(served.source);
 }
 
+static void test_many_waiters(void)
+{
+    Served served = {.max_requests = 32};
+    Mode mode = test_modes[MODE_NONE];
+    mode.threads = 1;
+    mode.locks = FS_PASSTHROUGH_LOCKS_REMOTE;
+    test_serve(&served, &mode);
+    TestProcess *process = test_client_start("lock_many", served.mount.dir, served.source, NULL);
+    test_client_wait_started(process);
+    FsPassthroughStats stats;
+    do {
+        g_main_context_iteration(NULL, FALSE);
+        g_usleep(1000);
+        fs_passthrough_get_stats(served.pt, &stats);
+    } while (stats.lock_waits < 100);
+    test_client_release(process);
+    g_assert_cmpint(test_client_join(process), ==, 0);
+    test_serve_end(&served);
+}
+
 int main(int argc, char **argv)
 {
     static const char *const everywhere[] = {"locks", "lock_crowd", "lease", NULL};
@@ -276,5 +365,7 @@ int main(int argc, char **argv)
     g_test_add_func("/passthrough/abort-with-lock-waiters", test_abort_with_waiters);
     test_add_everywhere(everywhere);
     test_add_remote("lock_source");
+    test_add_remote("lock_open_file");
+    g_test_add_func("/passthrough/many-lock-waiters", test_many_waiters);
     return g_test_run();
 }
