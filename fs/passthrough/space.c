@@ -52,6 +52,11 @@ void fs_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
         fuse_reply_err(req, EBADF);
         return;
     }
+    if (atomic_load_explicit(&pt->writeback, memory_order_relaxed)) {
+        /* what the kernel has not yet written back looks like a hole here; without us all is data */
+        fuse_reply_err(req, ENOSYS);
+        return;
+    }
     if (handle->dir || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
         fuse_reply_err(req, EINVAL);
         return;

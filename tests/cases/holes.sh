@@ -46,3 +46,19 @@ blocks=$(stat -c %b "$SRC/copy")
 [ "$blocks" -lt 1000 ] || fail "the copy uses $blocks blocks"
 cmp -n 20000000 "$MNT/sparse" "$MNT/copy"
 unmount
+
+# What the kernel has not yet written back is data, too.
+mount_passthrough --writeback
+python "$MNT" <<'PYTHON'
+mnt = sys.argv[1]
+MiB = 1 << 20
+for turn in range(5):
+    fd = os.open(mnt + f"/dirty{turn}", os.O_RDWR | os.O_CREAT)
+    os.ftruncate(fd, 8 * MiB)
+    os.pwrite(fd, b"d", 4 * MiB)
+    equal(os.lseek(fd, 4 * MiB, os.SEEK_DATA), 4 * MiB)
+    equal(os.lseek(fd, 0, os.SEEK_DATA) <= 4 * MiB, True)
+    equal(os.lseek(fd, 4 * MiB, os.SEEK_HOLE) > 4 * MiB, True)
+    os.close(fd)
+PYTHON
+unmount
