@@ -42,7 +42,8 @@ static bool ask_to_forget(FsPassthrough *pt, const uint64_t *nodes, uint32_t cou
         {(void *)nodes, count * sizeof(*nodes)},
     };
     ssize_t written = writev(fuse_session_fd(fs_session_fuse(pt->session)), iov, 3);
-    if (written < 0 && !atomic_exchange(&pt->reclaim.unsupported, true)) {
+    bool unknown = written < 0 && (errno == EINVAL || errno == ENOSYS);
+    if (unknown && !atomic_exchange(&pt->reclaim.unsupported, true)) {
         g_message("the kernel cannot be asked to forget unused files (%s): at most %u files can be "
                   "known at a time (ulimit -n)",
                   g_strerror(errno), pt->reclaim.limit);
