@@ -26,7 +26,7 @@ void fs_locks_fini(FsLockTable *table);
 /** @owner has closed a descriptor of @inode: POSIX drops all its locks there. Any thread. */
 void fs_locks_drop_owner(FsLockTable *table, const FsInode *inode, uint64_t owner);
 
-/** @handle is about to go: drop the locks that belonged to the open file, not to a process. Any thread. */
+/** @handle is about to go: drop the locks of the open file, not of a process. Any thread. */
 void fs_locks_drop_handle(FsLockTable *table, FsHandle *handle);
 
 /** Something on @inode was unlocked: let those who wait try again. Any thread. */

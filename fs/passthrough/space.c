@@ -53,7 +53,7 @@ void fs_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
         return;
     }
     if (atomic_load_explicit(&pt->writeback, memory_order_relaxed)) {
-        /* what the kernel has not yet written back looks like a hole here; without us all is data */
+        /* what is not yet written back looks like a hole here; to the kernel all is data */
         fuse_reply_err(req, ENOSYS);
         return;
     }
