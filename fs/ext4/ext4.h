@@ -14,6 +14,7 @@ typedef struct Ext4Volume Ext4Volume;
 typedef struct Ext4Params {
     bool no_recovery; /**< show what is there, without what the journal holds */
     bool acl;         /**< let the kernel check access control lists */
+    int64_t uid, gid; /**< who owns all files; -1: as stored */
 } Ext4Params;
 
 typedef struct Ext4Stats {

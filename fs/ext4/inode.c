@@ -239,6 +239,12 @@ static void decode(const Ext4Volume *volume, Ext4Inode *inode)
         .st_mtim = time_of(disk.i_mtime, disk.i_mtime_extra, inode_includes(known, i_mtime_extra)),
         .st_ctim = time_of(disk.i_ctime, disk.i_ctime_extra, inode_includes(known, i_ctime_extra)),
     };
+    if (volume->uid >= 0) {
+        attr->st_uid = (uid_t)volume->uid;
+    }
+    if (volume->gid >= 0) {
+        attr->st_gid = (gid_t)volume->gid;
+    }
     if (S_ISCHR(disk.i_mode) || S_ISBLK(disk.i_mode)) {
         attr->st_rdev = device_of(&disk);
     }

@@ -328,6 +328,8 @@ Ext4Volume *ext4_open(BlockNode *node, const Ext4Params *params, GError **error)
     volume->node = block_node_ref(node);
     volume->name = g_strdup(node->name);
     volume->acl = params->acl;
+    volume->uid = params->uid;
+    volume->gid = params->gid;
     volume->buffers = ext4_buffers_new(BUFFER_LIMIT);
     volume->inodes_cache = ext4_inodes_new(INODE_LIMIT);
     if (!open_library(volume, error) || !check_geometry(volume, error) ||

@@ -35,6 +35,7 @@ struct Ext4Volume {
     uint32_t inodes, first_inode; /* inodes [first_inode, inodes] and the root are files */
     bool checksums;               /* metadata_csum */
     bool acl;                     /* access control lists are the kernel's to check */
+    int64_t uid, gid;             /* who owns all files; -1: as stored */
     bool announced_opendir;       /* the kernel wants an answer to every OPENDIR; set by INIT */
     struct statvfs usage;
     Ext4Buffers *buffers;

@@ -148,7 +148,7 @@ static void walk_root(void *opaque)
 /* Open what is in @fd and walk it. How many files there were; -1: it was refused. */
 static int walk_image(AioContext *ctx, int fd)
 {
-    const Ext4Params params = {.acl = true};
+    const Ext4Params params = {.acl = true, .uid = -1, .gid = -1};
     g_autoptr(GError) error = NULL;
     g_autoptr(BlockNode) node = block_raw_new(dup(fd), "image", true, false, &error);
     Walk walk = {.budget = BUDGET};

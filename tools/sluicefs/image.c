@@ -77,7 +77,10 @@ static void *open_image(const Options *options, const char *source, GError **err
 {
     const Ext4Params ext4_params = {
         .no_recovery = options->norecovery,
-        .acl = options->default_permissions,
+        /* Lists name users of their own, not those that were asked for. */
+        .acl = options->default_permissions && options->uid < 0 && options->gid < 0,
+        .uid = options->uid,
+        .gid = options->gid,
     };
     g_autoptr(BlockNode) node = NULL;
     g_autoptr(BlockNode) part = NULL;

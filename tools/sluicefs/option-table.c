@@ -186,6 +186,10 @@ const OptionSpec option_table[] = {
     {"files", 0, OPTION_FLAG, OPTION_GROUP_IMAGE, FIELD(files),
      .help = "In the form of mount(8): show the files in IMG, not its partitions. The default if "
              "all of IMG is one such file system; files=no shows it as a disk."},
+    {"uid", 0, OPTION_INTEGER, OPTION_GROUP_IMAGE, FIELD(uid), .argument = "N", .minimum = 0,
+     .maximum = INT_MAX, .help = "Show all files as owned by the user with this number."},
+    {"gid", 0, OPTION_INTEGER, OPTION_GROUP_IMAGE, FIELD(gid), .argument = "N", .minimum = 0,
+     .maximum = INT_MAX, .help = "Show all files as owned by the group with this number."},
     {"norecovery", 0, OPTION_FLAG, OPTION_GROUP_IMAGE, FIELD(norecovery),
      .help = "Show a file system that was not unmounted cleanly without the changes that its "
              "journal holds, which may be inconsistent."},

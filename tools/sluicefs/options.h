@@ -59,6 +59,7 @@ typedef struct Options {
 
     /* image */
     bool files, norecovery;
+    int uid, gid;
 
     /* umount */
     double timeout;
