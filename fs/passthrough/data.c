@@ -24,6 +24,7 @@ typedef struct DataState {
     off_t offset;     /* WRITE: of all of it; negative: at the end of the file */
     size_t written;   /* WRITE: bytes, while a helper invalidates */
     bool by_client;   /* WRITE: not a page of the kernel's cache */
+    bool sync_file;   /* WRITE: the whole file is to be synced behind it */
 } DataState;
 
 static_assert(sizeof(DataState) <= FS_REQUEST_SCRATCH, "fits into a request's scratch room");
@@ -270,6 +271,18 @@ static void reply_written(FsRequest *request, FsHandle *handle, off_t offset, si
     fs_handle_put(handle);
 }
 
+static void write_synced(AioIo *io)
+{
+    FsRequest *request = fs_request_from_io(io);
+    DataState state = *data_state(request);
+    if (io->result < 0) {
+        fs_request_reply_error(request, -io->result);
+        fs_handle_put(state.handle);
+    } else {
+        reply_written(request, state.handle, state.offset, state.written, state.by_client);
+    }
+}
+
 static void write_done(AioIo *io)
 {
     FsRequest *request = fs_request_from_io(io);
@@ -278,6 +291,10 @@ static void write_done(AioIo *io)
     if (io->result < 0 && (written == 0 || !state.by_client)) {
         fs_request_reply_error(request, -io->result);
         fs_handle_put(state.handle);
+    } else if (state.sync_file) {
+        data_state(request)->written = written;
+        aio_io_init_fsync(io, state.handle->fd, false, 0, 0);
+        aio_io_submit(fs_request_context(request), io, write_synced);
     } else {
         reply_written(request, state.handle, state.offset, written, state.by_client);
     }
@@ -288,7 +305,9 @@ typedef struct WriteCall {
     size_t size;
     off_t offset;
     bool by_client;
-    bool append; /* at the end of the file, wherever that is now */
+    bool append;    /* at the end of the file, wherever that is now */
+    bool durable;   /* RWF_DSYNC of the client */
+    bool sync_file; /* RWF_SYNC of the client */
 } WriteCall;
 
 /* Write on the ring; takes over the caller's reference on @handle. */
@@ -300,12 +319,14 @@ static void write_on_ring(FsRequest *request, FsHandle *handle, int fd, unsigned
         .before = before,
         .offset = call->append ? -1 : call->offset,
         .by_client = call->by_client,
+        .sync_file = call->sync_file,
     };
     AioIo *io = fs_request_io(request);
     aio_io_init_write(io, fd, call->data + before, call->size - before,
                       call->offset + (off_t)before);
     io->alignment = alignment;
     io->flags |= call->append ? AIO_IO_APPEND : 0;
+    io->flags |= call->durable ? AIO_IO_FUA : 0;
     aio_io_submit(fs_request_context(request), io, write_done);
 }
 
@@ -343,6 +364,16 @@ static InlineResult write_inline(FsHandle *handle, const WriteCall *call, size_t
     return INLINE_DONE;
 }
 
+/*
+ * A file that may only be appended to cannot be written at a place: a part of a direct write
+ * has to wait for the one before. Whether this one is early.
+ */
+static bool begins_past_the_end(const FsHandle *handle, off_t offset)
+{
+    struct stat st;
+    return fstat(handle->fd, &st) == 0 && st.st_size < offset;
+}
+
 void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
                  struct fuse_file_info *fi)
 {
@@ -362,23 +393,35 @@ void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, 
     }
     /* a page that the kernel writes back knows its offset, whoever had the file open and how */
     bool by_client = !fi->writepage;
+    /*
+     * The kernel splits a direct write into requests that it sends side by side: each has to go
+     * to the place that the kernel has chosen, and not to the end, where they would change order.
+     */
+    bool direct = by_client && (fi->flags & O_DIRECT);
+    bool synchronous = by_client && !(handle->flags & O_DSYNC); /* may be so this time */
     WriteCall call = {
         .data = data,
         .size = size,
         .offset = offset,
         .by_client = by_client,
         .append = (handle->flags & O_APPEND) ||
-                  (by_client && (fi->flags & O_APPEND) &&
+                  (by_client && !direct && (fi->flags & O_APPEND) &&
                    !atomic_load_explicit(&pt->writeback, memory_order_relaxed)),
+        .durable = synchronous && (fi->flags & O_DSYNC),
+        .sync_file = synchronous && (fi->flags & O_SYNC) == O_SYNC,
     };
+    if (direct && (handle->flags & O_APPEND) && begins_past_the_end(handle, offset)) {
+        fs_request_reply_write(request, 0); /* the client hears of a short write */
+        return;
+    }
     FsPassthroughCounters *counters = fs_passthrough_counters(pt);
     unsigned alignment = 0;
     int fd = handle->fd;
     size_t done = 0;
-    if (by_client && (fi->flags & O_DIRECT)) {
+    if (direct) {
         fd = choose_fd(pt, handle, data, size, offset, &alignment);
     }
-    if (!alignment && !(handle->flags & O_DSYNC)) {
+    if (!alignment && !call.durable && !(handle->flags & O_DSYNC)) {
         InlineResult result = write_inline(handle, &call, &done, &error);
         if (result != INLINE_WOULD_WAIT) {
             fs_count(&counters->writes_inline);
