@@ -94,6 +94,10 @@ equal(as_user(1000, change, mnt + "/file", APPEND), errno.EPERM)
 equal(as_user(1000, change, mnt + "/file", IMMUTABLE), errno.EPERM)
 nothing = struct.pack("QQQ", 0, 0, 0)  # no length: the store refuses it, and nothing is trimmed
 equal(as_user(1000, call, mnt + "/dir", FITRIM, nothing), errno.EPERM)
+command = f"import fcntl, os; fcntl.ioctl(os.open('{mnt}/dir', 0), {FITRIM}, {nothing!r})"
+plain_root = subprocess.run(["setpriv", "--bounding-set=-sys_admin", "python3", "-c", command],
+                            stderr=subprocess.PIPE, text=True, check=False)
+equal("PermissionError" in plain_root.stderr, True, "FITRIM of root without CAP_SYS_ADMIN")
 equal(call(mnt + "/dir", FITRIM, nothing), call(src + "/dir", FITRIM, nothing), "FITRIM")
 
 # Nothing else gets through, last of all what would end the store.
