@@ -47,6 +47,8 @@
 #define TICK_NS (INT64_C(1000) * 1000)
 /** How often where nothing could be done about it. */
 #define PATIENT_NS (INT64_C(100) * 1000 * 1000)
+/** When giving memory back has to wait for completions, for how long. */
+#define TRIM_AGAIN_NS (INT64_C(10) * 1000 * 1000)
 /** Files tried for a nudge. */
 #define NUDGE_TRIES 8
 /** No kernel has this queue: registering for it turns the mode off. */
@@ -99,6 +101,7 @@ struct FsUring {
     AioBh *answered_bh;
     unsigned depth;
     AioTimer tick;
+    AioTimer trim_again;
     uint64_t nudges;
     uint64_t file_nodeid; /* a regular file that had a request; 0: none yet */
     bool refused;
@@ -559,20 +562,17 @@ static void uring_stop(FsTransport *transport)
 
     atomic_store_explicit(&uring->stopped, true, memory_order_relaxed);
     aio_timer_cancel(&uring->tick);
+    aio_timer_cancel(&uring->trim_again);
 }
 
-static void uring_idle(FsTransport *transport)
+/** Give pages back. False: not now, something may be on its way into an entry. */
+static bool trim(FsUring *uring)
 {
-    FsUring *uring = uring_of(transport);
-
-    if (!(aio_ring_setup_flags(uring->ring) & IORING_SETUP_DEFER_TASKRUN)) {
-        return;
-    }
     /* answers first: they lie in buffers that count as the kernel's */
     (void)aio_ring_submit(uring->ring);
     if (aio_ring_queued(uring->ring) > 0 || aio_ring_has_completions(uring->ring) ||
         aio_ring_is_ready(uring->ring)) {
-        return;
+        return false;
     }
     for (Entry *entry = uring->entries; entry != NULL; entry = entry->next) {
         if (entry->state == ENTRY_IN_KERNEL && entry->touched > AIO_BUFFER_RESIDENT) {
@@ -581,6 +581,22 @@ static void uring_idle(FsTransport *transport)
             entry->touched = AIO_BUFFER_RESIDENT;
         }
     }
+    return true;
+}
+
+static void uring_idle(FsTransport *transport)
+{
+    FsUring *uring = uring_of(transport);
+
+    if ((aio_ring_setup_flags(uring->ring) & IORING_SETUP_DEFER_TASKRUN) && !is_stopped(uring) &&
+        !trim(uring)) {
+        aio_timer_arm_after(&uring->trim_again, TRIM_AGAIN_NS);
+    }
+}
+
+static void trim_timer_fired(AioTimer *timer)
+{
+    uring_idle(&aio_container_of(timer, FsUring, trim_again)->base);
 }
 
 static void uring_get_stats(FsTransport *transport, FsTransportStats *stats)
@@ -683,5 +699,6 @@ FsTransport *fs_uring_new(const FsUringParams *params, GError **error)
     uring->waiting_tail = &uring->waiting;
     uring->answered_bh = aio_bh_new(params->ctx, answered_bh, uring);
     aio_timer_init(&uring->tick, params->ctx, tick_timer_fired);
+    aio_timer_init(&uring->trim_again, params->ctx, trim_timer_fired);
     return &uring->base;
 }
