@@ -74,6 +74,8 @@ grep -q 'broken: could not mount' "$CASE_DIR/b.md" || fail "$(cat "$CASE_DIR/b.m
 note "wrong usage"
 expect_fail "no row is named 'none'" bench_run "$CASE_DIR/c.json" --rows=none
 expect_fail 'lacks \{mnt\}' bench_run "$CASE_DIR/c.json" --peer='x=y {src}'
+expect_fail 'No such file or directory' "$BENCH" run --build="$BUILD" --directory="$CASE_DIR/none" \
+    --rows=tmpfs/files-1 --candidates=raw --output="$CASE_DIR/c.json"
 expect_fail 'not a results file' "$BENCH" compare <(echo '{}')
 
 note "interrupted"

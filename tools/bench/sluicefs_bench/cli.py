@@ -257,3 +257,6 @@ def main(words):
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except OSError as error:  # somebody has removed the work directory, a disk is full
+        print(f"sluicefs-bench: {error}", file=sys.stderr)
+        return EXIT_FAILED
