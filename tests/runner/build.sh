@@ -48,34 +48,49 @@ variant_build() {
 
 # unit_steps VARIANT [SUITE]: the wanted unit test programs; each TAP point is a result.
 unit_steps() {
-    local variant=$1 suite=${2-} build programs=() lines log wrapper='' scale=1 suffix=''
+    local variant=$1 suite=${2-} build names programs lines log wrapper='' scale=1 suffix=''
+    local status=0 result name seconds reason
+    [ ${#wanted_units[@]} -gt 0 ] || return 0
+    [ "$variant" = plain ] || { scale=4 suffix=" [$variant]"; }
     build=$(variant_build "$variant")
     # A program test-NAME may be registered several times (NAME, NAME-epoll, ...).
-    mapfile -t programs < <(
+    if ! names=$(
+        set -o pipefail
         meson introspect --tests "$build" | python3 "$SOURCE/tests/runner/select-tests" "$suite" \
             "$build" "${wanted_units[@]}"
-    )
-    [ ${#programs[@]} -gt 0 ] || return 0
-    [ "$variant" = plain ] || { scale=4 suffix=" [$variant]"; }
+    ); then
+        result_add failed "unit$suffix" 0 "meson does not tell which tests there are"
+        return
+    fi
+    if [ -z "$names" ]; then
+        # Of a suite there may be none among those that are wanted.
+        [ -n "$suite" ] || result_add failed "unit$suffix" 0 "the build has none of these tests"
+        return
+    fi
+    mapfile -t programs <<<"$names"
     log=$build/meson-logs/testlog.json
     if [ "$variant" = tsan ]; then
         wrapper="env LD_PRELOAD=$build/tests/runner/libtsan-glib.so"
         log=$build/meson-logs/testlog-env.json # meson adds the wrapper's name
     fi
     rm -f "$log"
-    (
-        export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-        export TSAN_OPTIONS=second_deadlock_stack=1
+    run_child "$LOGS/unit-$variant.log" \
+        ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+        TSAN_OPTIONS=second_deadlock_stack=1 \
         timeout -k 10 1200 meson test -C "$build" --no-rebuild --num-processes "$JOBS" \
-            --timeout-multiplier $scale ${wrapper:+--wrapper "$wrapper"} "${programs[@]}"
-    ) >"$LOGS/unit-$variant.log" 2>&1 </dev/null
+        --timeout-multiplier $scale ${wrapper:+--wrapper "$wrapper"} "${programs[@]}" ||
+        status=$?
     if [ ! -s "$log" ]; then
         result_add failed "unit$suffix" 0 "meson test ran nothing, see $LOGS/unit-$variant.log"
         show_log_tail "$LOGS/unit-$variant.log"
         return
     fi
-    lines=$("$SOURCE/tests/runner/tap-results" "$log" "$suffix")
-    while IFS=$'\t' read -r status name seconds reason; do
-        result_add "$status" "$name" "$seconds" "$reason"
+    lines=$("$SOURCE/tests/runner/tap-results" "$log" "$suffix" "${programs[@]}") || status=$?
+    while IFS=$'\t' read -r result name seconds reason; do
+        result_add "$result" "$name" "$seconds" "$reason"
     done <<<"$lines"
+    if [ $status -ne 0 ] && ! grep -q '^failed' <<<"$lines"; then
+        result_add failed "unit$suffix" 0 "status $status, see $LOGS/unit-$variant.log"
+        show_log_tail "$LOGS/unit-$variant.log"
+    fi
 }

@@ -66,12 +66,18 @@ case_tasks() {
     done
 }
 
+# case_title VARIANT NAME THREADS ENGINE: the name of its result.
+case_title() {
+    local suffix=''
+    [ "$1" = plain ] || suffix=" $1"
+    echo "cases/$2 [threads=$3 $4$suffix]"
+}
+
 # run_one VARIANT NAME THREADS ENGINE: one case as one result.
 run_one() {
     local variant=$1 name=$2 threads=$3 engine=$4 scale=1 status=0 seconds start log reason title
-    title="cases/$name [threads=$threads $engine"
-    [ "$variant" = plain ] || { scale=4 title+=" $variant"; }
-    title+=]
+    title=$(case_title "$@")
+    [ "$variant" = plain ] || scale=4
     log=$LOGS/case-$name-$threads-$engine-$variant.log
     start=$EPOCHREALTIME
     if [ "$variant" = tsan ]; then
@@ -79,7 +85,8 @@ run_one() {
     fi
     THREADS=$threads ENGINE=$engine "$SOURCE/tests/runner/run-case" \
         --build="$(variant_build "$variant")" --scale=$scale --log="$log" \
-        "$SOURCE/tests/cases/$name.sh" </dev/null || status=$?
+        "$SOURCE/tests/cases/$name.sh" </dev/null &
+    wait $! || status=$?
     seconds=$(seconds_since "$start")
     case $status in
     0) result_add passed "$title" "$seconds" ;;
@@ -96,12 +103,21 @@ run_one() {
     esac
 }
 
+# run_beside VARIANT NAME THREADS ENGINE: run_one in a shell of its own that can be ended.
+run_beside() {
+    trap 'trap "" TERM; end_children; exit 143' TERM
+    run_one "$@"
+}
+
 # case_steps VARIANT: all wanted cases of a variant, as many at once as there are processors;
-# those that must be alone come last.
+# those that must be alone come last. A case without a result, because who ran it was
+# ended, has failed.
 case_steps() {
     local variant=$1 name threads engine running=0
-    local alone=()
+    local alone=() titles=()
+    local -A seen=()
     while read -r name threads engine; do
+        titles+=("$(case_title "$variant" "$name" "$threads" "$engine")")
         if [ "$(case_header "$SOURCE/tests/cases/$name.sh" alone no)" = yes ]; then
             alone+=("$name $threads $engine")
             continue
@@ -110,13 +126,19 @@ case_steps() {
             wait -n
             running=$((running - 1))
         fi
-        run_one "$variant" "$name" "$threads" "$engine" &
+        run_beside "$variant" "$name" "$threads" "$engine" &
         running=$((running + 1))
     done < <(case_tasks "$variant")
     wait
     for name in "${alone[@]}"; do
         read -r name threads engine <<<"$name"
         run_one "$variant" "$name" "$threads" "$engine"
+    done
+    while IFS=$'\t' read -r _ name _; do
+        seen[$name]=yes
+    done <"$RESULTS"
+    for name in "${titles[@]}"; do
+        [ -n "${seen[$name]-}" ] || result_add failed "$name" 0 "it gave no result"
     done
 }
 

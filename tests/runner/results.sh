@@ -51,13 +51,33 @@ print()
 PYTHON
 }
 
+# run_child LOG COMMAND...: run a program with its output in a log. The shell obeys its traps
+# meanwhile, as it would not for a program in the foreground; SIGINT and SIGQUIT are to the program
+# what they would be there. (A redirection of this function would be one of the traps, too.)
+run_child() {
+    local log=$1 status=0
+    shift
+    env --default-signal=INT,QUIT "$@" >"$log" 2>&1 </dev/null &
+    wait $! || status=$?
+    return $status
+}
+
+# end_children: end what this shell has started and wait until it is over.
+end_children() {
+    local pid
+    for pid in $(jobs -pr); do
+        kill -TERM "$pid" 2>/dev/null
+    done
+    wait
+}
+
 # step NAME LIMIT COMMAND...: run a command as one result, its output in a log.
 step() {
     local name=$1 limit=$2 log start status=0 seconds
     shift 2
     log=$LOGS/${name//\//-}.log
     start=$EPOCHREALTIME
-    timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null || status=$?
+    run_child "$log" timeout -k 10 "$limit" "$@" || status=$?
     seconds=$(seconds_since "$start")
     case $status in
     0) result_add passed "$name" "$seconds" ;;
