@@ -6,6 +6,7 @@
 #
 # limit: 300
 # matrix: once
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 # A tree with the real scripts and programs that only pretend.
