@@ -166,7 +166,7 @@ static void open_done(BlockRequest *block)
 {
     DiskIo *io = disk_io_of(block);
     FsRequest *previous = fs_request_enter(io->request);
-    const fuse_req_t req = fs_request_fuse(io->request);
+    fuse_req_t req = fs_request_fuse(io->request);
 
     if (block->result < 0) {
         fuse_reply_err(req, -block->result);

@@ -10,7 +10,7 @@
 static void reply_attr(DiskIo *io, int64_t size)
 {
     FsRequest *previous = fs_request_enter(io->request);
-    const fuse_req_t req = fs_request_fuse(io->request);
+    fuse_req_t req = fs_request_fuse(io->request);
     struct stat attr = disk_stat_of(disk_of(req), io->ino);
 
     if (size < attr.st_size) {

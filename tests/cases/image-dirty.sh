@@ -22,7 +22,7 @@ detached() {
 in_loop() {
     local image=$1 status=0
     shift
-    unshare -m bash -c 'mount -o "loop,$2" "$1" inner || exit 77; shift 2; "$@" && umount inner' - "$image" "$@" ||
+    own_mounts bash -c 'mount -o "loop,$2" "$1" inner || exit 77; shift 2; "$@" && umount inner' - "$image" "$@" ||
         status=$?
     wait_for 30 detached "$image" || fail "the loop device stays: $(losetup -j "$image")"
     [ $status -ne 77 ] || skip "no loop devices here"

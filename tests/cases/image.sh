@@ -22,7 +22,7 @@ detached() {
 # its own, so that nobody else's namespace gets a copy of the mount and keeps it.
 in_loop() {
     local status=0
-    unshare -m bash -c 'mount -o "loop,$1" image inner || exit 77; shift; "$@" && umount inner' - "$@" || status=$?
+    own_mounts bash -c 'mount -o "loop,$1" image inner || exit 77; shift; "$@" && umount inner' - "$@" || status=$?
     wait_for 30 detached image || fail "the loop device stays: $(losetup -j image)"
     [ $status -ne 77 ] || skip "no loop devices here"
     return $status

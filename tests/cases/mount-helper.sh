@@ -116,4 +116,4 @@ if mount -t fuse.sluicefs -o no_such_word "$SRC" "$MNT"; then
 fi
 INSIDE
 export SRC MNT
-unshare -m --propagation private sh "$CASE_DIR/inside"
+own_mounts sh "$CASE_DIR/inside"

@@ -39,5 +39,5 @@ fi
 as_user "$SLUICEFS" check | grep 'mounts possible  *yes'
 INSIDE
 export SRC MNT
-unshare -m --propagation private sh "$CASE_DIR/inside"
+own_mounts sh "$CASE_DIR/inside"
 rm -rf /tmp/sluicefs-65534
