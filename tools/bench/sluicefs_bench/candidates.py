@@ -28,6 +28,7 @@ BUILT_IN = (
     Candidate("sluicefs-cache-none", "own", _OWN + "--cache=none {src} {mnt}"),
     Candidate("sluicefs-cache-always", "own", _OWN + "--cache=always {src} {mnt}"),
     Candidate("sluicefs-writeback", "own", _OWN + "--cache=always --writeback {src} {mnt}"),
+    Candidate("sluicefs-uring", "own", _OWN + "--transport=uring {src} {mnt}"),
     Candidate("sluicefs-kernel-io", "own", _OWN + "--passthrough-io=on {src} {mnt}"),
     Candidate("sluicefs-poll-classic", "own", _OWN + "--poll=classic {src} {mnt}"),
     Candidate("sluicefs-poll-weighted", "own", _OWN + "--poll=weighted {src} {mnt}"),
