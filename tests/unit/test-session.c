@@ -855,12 +855,17 @@ static void test_cpu_set(void)
     test_mount_down(&mount);
 }
 
+/* Without an allocation, so that asking again and again changes nothing. */
 static size_t resident_bytes(void)
 {
-    g_autofree char *text = NULL;
+    char text[128];
     unsigned long size, resident;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t length = read(fd, text, sizeof(text) - 1);
 
-    g_assert_true(g_file_get_contents("/proc/self/statm", &text, NULL, NULL));
+    g_assert_cmpint(length, >, 0);
+    close(fd);
+    text[length] = '\0';
     g_assert_cmpint(sscanf(text, "%lu %lu", &size, &resident), ==, 2);
     return resident * (size_t)getpagesize();
 }
@@ -870,7 +875,7 @@ static void test_idle_memory(void)
 {
     TestMount mount;
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
     g_test_skip("the sanitizer's own memory grows with what is touched");
     return;
 #endif
