@@ -5,6 +5,7 @@
 # with a status that tells.
 #
 # limit: 90
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_command fio

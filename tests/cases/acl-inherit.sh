@@ -4,6 +4,7 @@
 # Whatever way a file is made, it gets mode, umask, default ACL and group as on the store itself.
 #
 # matrix: once
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_root

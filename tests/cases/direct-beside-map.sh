@@ -5,6 +5,7 @@
 # do not wait for each other in a circle.
 #
 # matrix: once
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_command fio

@@ -3,6 +3,8 @@
 #
 # Files are copied onto a partition as onto any file: what the source has as holes reads as zeros,
 # whatever was there before, and the image gets the space back.
+#
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_command sfdisk mkfs.ext4 qemu-img

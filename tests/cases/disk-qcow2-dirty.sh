@@ -7,6 +7,7 @@
 #
 # limit: 120
 # matrix: once
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_command qemu-img qemu-io qemu-nbd strace

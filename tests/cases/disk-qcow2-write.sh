@@ -6,6 +6,7 @@
 # backing files, by several writers at once.
 #
 # limit: 150
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_command qemu-img qemu-io fio

@@ -5,6 +5,7 @@
 # backing files; and a read-only mount does not touch the image.
 #
 # limit: 120
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_command qemu-img qemu-io sfdisk mkfs.ext4

@@ -3,6 +3,8 @@
 #
 # A disk image is a directory of its partitions: what is written to one is in its place and nowhere
 # else, and all views of the same bytes agree.
+#
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_command sfdisk fio

@@ -5,6 +5,7 @@
 # nothing wrong.
 #
 # limit: 120
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_command git

@@ -6,6 +6,7 @@
 #
 # limit: 180
 # matrix: once
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_root

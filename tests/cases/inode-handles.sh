@@ -5,6 +5,7 @@
 # others remove, replace and rename them.
 #
 # limit: 90
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_root

@@ -6,6 +6,7 @@
 #
 # limit: 90
 # matrix: once
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 python "$SRC" <<'PYTHON'

@@ -6,6 +6,7 @@
 #
 # limit: 120
 # matrix: once
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 mount_passthrough

@@ -3,6 +3,8 @@
 #
 # No symbolic link, rename or ".." leads the daemon out of the source, or changes a file outside
 # of it.
+#
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 require_root

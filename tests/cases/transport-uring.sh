@@ -6,6 +6,7 @@
 #
 # limit: 120
 # matrix: once
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 # serve_with Y|N OPTION...: serve $SRC while the kernel offers it, or does not.

@@ -5,6 +5,7 @@
 # cuts it off by --force, removes the mount of a dead one, and refuses what is not ours.
 #
 # matrix: once
+# quick: no
 . "$(dirname "$0")/functions.sh"
 
 # resume PID: let a stopped daemon run and wait for its end.

@@ -376,7 +376,7 @@ static void test_fuzz(void)
     const GLogLevelFlags fatal = g_log_set_always_fatal(G_LOG_FATAL_MASK | G_LOG_LEVEL_CRITICAL);
 
     make_image(good, disk);
-    for (unsigned round = 0; round < 1500; round++) {
+    for (unsigned round = 0; round < 600; round++) {
         g_autoptr(GError) error = NULL;
         const unsigned changes = (unsigned)g_rand_int_range(random, 1, 6);
 
@@ -424,7 +424,7 @@ static void test_fuzz(void)
         }
         block_node_unref(file);
     }
-    g_test_message("%u of 1500 were opened, %u for writing", opened, writable);
+    g_test_message("%u of 600 were opened, %u for writing", opened, writable);
     g_assert_cmpuint(opened, >, 100);
     g_assert_cmpuint(writable, >, 100);
     g_log_set_always_fatal(fatal);
