@@ -97,7 +97,7 @@ static void bounced_read_done(AioIo *io, int result)
     if (got > io->length) {
         got = io->length;
     }
-    aio_iov_from_buf(io->iov, io->iov_count, (char *)io->state.bounce + head, got);
+    aio_iov_from_buf(io->iov, io->iov_count, 0, (char *)io->state.bounce + head, got);
     aio_io_finish_transfer(io, got);
 }
 

@@ -301,7 +301,7 @@ void aio_io_start_whole(AioIo *io)
 void aio_io_finish_transfer(AioIo *io, uint64_t transferred)
 {
     if (G_UNLIKELY(transferred < io->length) && (io->flags & AIO_IO_ZERO_FILL)) {
-        aio_iov_zero_from(io->iov, io->iov_count, transferred);
+        aio_iov_zero(io->iov, io->iov_count, transferred, UINT64_MAX);
         transferred = io->length;
     }
     aio_io_finish(io, 0, transferred);

@@ -35,27 +35,58 @@ void aio_iov_to_buf(const struct iovec *iov, unsigned count, void *buf)
     }
 }
 
-void aio_iov_from_buf(const struct iovec *iov, unsigned count, const void *buf, uint64_t size)
+/*
+ * Cut *@part, an element of a vector, to what lies in the range of *@size bytes that begins
+ * *@offset bytes behind its start, and move the range on; false: nothing of it does.
+ */
+static bool cut(struct iovec *part, uint64_t *offset, uint64_t *size)
+{
+    if (*offset >= part->iov_len) {
+        *offset -= part->iov_len;
+        return false;
+    }
+    part->iov_base = (char *)part->iov_base + *offset;
+    part->iov_len -= (size_t)*offset;
+    if (part->iov_len > *size) {
+        part->iov_len = (size_t)*size;
+    }
+    *offset = 0;
+    *size -= part->iov_len;
+    return true;
+}
+
+void aio_iov_from_buf(const struct iovec *iov, unsigned count, uint64_t offset, const void *buf,
+                      uint64_t size)
 {
     const char *from = buf;
     for (unsigned i = 0; i < count && size > 0; i++) {
-        size_t n = iov[i].iov_len < size ? iov[i].iov_len : (size_t)size;
-        if (n > 0) {
-            memcpy(iov[i].iov_base, from, n);
-            from += n;
-            size -= n;
+        struct iovec part = iov[i];
+        if (cut(&part, &offset, &size)) {
+            memcpy(part.iov_base, from, part.iov_len);
+            from += part.iov_len;
         }
     }
 }
 
-void aio_iov_zero_from(const struct iovec *iov, unsigned count, uint64_t offset)
+void aio_iov_zero(const struct iovec *iov, unsigned count, uint64_t offset, uint64_t size)
 {
-    for (unsigned i = 0; i < count; i++) {
-        if (offset >= iov[i].iov_len) {
-            offset -= iov[i].iov_len;
-            continue;
+    for (unsigned i = 0; i < count && size > 0; i++) {
+        struct iovec part = iov[i];
+        if (cut(&part, &offset, &size)) {
+            memset(part.iov_base, 0, part.iov_len);
         }
-        memset((char *)iov[i].iov_base + offset, 0, iov[i].iov_len - (size_t)offset);
-        offset = 0;
     }
+}
+
+unsigned aio_iov_slice(const struct iovec *iov, unsigned count, uint64_t offset, uint64_t size,
+                       struct iovec *out)
+{
+    unsigned used = 0;
+    for (unsigned i = 0; i < count && size > 0; i++) {
+        struct iovec part = iov[i];
+        if (cut(&part, &offset, &size)) {
+            out[used++] = part;
+        }
+    }
+    return used;
 }

@@ -17,10 +17,18 @@ bool aio_iov_is_aligned(const struct iovec *iov, unsigned count, size_t alignmen
 /** Copy the whole vector to @buf. */
 void aio_iov_to_buf(const struct iovec *iov, unsigned count, void *buf);
 
-/** Copy @size bytes of @buf to the start of the vector; less if the vector is shorter. */
-void aio_iov_from_buf(const struct iovec *iov, unsigned count, const void *buf, uint64_t size);
+/** Copy @size bytes of @buf to byte @offset of the vector; less if the vector is shorter. */
+void aio_iov_from_buf(const struct iovec *iov, unsigned count, uint64_t offset, const void *buf,
+                      uint64_t size);
 
-/** Fill the vector with zeros from byte @offset to its end. */
-void aio_iov_zero_from(const struct iovec *iov, unsigned count, uint64_t offset);
+/** Fill @size bytes of the vector from byte @offset on with zeros; less if it is shorter. */
+void aio_iov_zero(const struct iovec *iov, unsigned count, uint64_t offset, uint64_t size);
+
+/**
+ * The vector of @size bytes from byte @offset on, less if @iov is shorter, in @out, which has room
+ * for @count elements. Returns how many it has.
+ */
+unsigned aio_iov_slice(const struct iovec *iov, unsigned count, uint64_t offset, uint64_t size,
+                       struct iovec *out);
 
 #endif /* SLUICE_AIO_IOV_H */

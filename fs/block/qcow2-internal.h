@@ -92,10 +92,6 @@ static inline uint64_t qcow2_l2_index(const BlockQcow2 *qcow2, uint64_t offset)
 /** Whether a range lies in the file. Any thread. */
 bool block_qcow2_is_in_file(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length);
 
-/** The part of @iov from @skip on, @length bytes; returns the number of elements at @out. */
-unsigned block_qcow2_cut_vector(const struct iovec *iov, unsigned count, uint64_t skip,
-                                uint64_t length, struct iovec *out);
-
 /** Read what is not one run of data. Ends with block_complete(). */
 void block_qcow2_read_scattered(BlockQcow2 *qcow2, BlockRequest *request);
 

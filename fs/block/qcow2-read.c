@@ -9,7 +9,6 @@
  * error if there was one.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "aio/coroutine.h"
 #include "aio/iov.h"
@@ -34,25 +33,6 @@ struct Piece {
     Piece *next;
     struct iovec iov[];
 };
-
-unsigned block_qcow2_cut_vector(const struct iovec *iov, unsigned count, uint64_t skip,
-                                uint64_t length, struct iovec *out)
-{
-    unsigned used = 0;
-
-    for (unsigned i = 0; i < count && length > 0; i++) {
-        if (skip >= iov[i].iov_len) {
-            skip -= iov[i].iov_len;
-            continue;
-        }
-        out[used].iov_base = (char *)iov[i].iov_base + skip;
-        out[used].iov_len = MIN(iov[i].iov_len - skip, length);
-        length -= out[used].iov_len;
-        skip = 0;
-        used++;
-    }
-    return used;
-}
 
 static void note_result(Read *read, int result)
 {
@@ -88,28 +68,11 @@ static void start_piece(Read *read, BlockNode *node, uint64_t offset, uint64_t s
     piece->read = read;
     piece->next = read->pieces;
     read->pieces = piece;
-    count = block_qcow2_cut_vector(whole->iov, whole->iov_count, skip, length, piece->iov);
+    count = aio_iov_slice(whole->iov, whole->iov_count, skip, length, piece->iov);
     block_request_init_vector(&piece->request, BLOCK_READ, piece->iov, count, (int64_t)offset);
     piece->request.opaque = piece;
     read->pending++;
     block_submit(node, &piece->request, piece_done);
-}
-
-static void zero_part(const BlockRequest *request, uint64_t skip, uint64_t length)
-{
-    for (unsigned i = 0; i < request->iov_count && length > 0; i++) {
-        const struct iovec *iov = &request->iov[i];
-
-        if (skip >= iov->iov_len) {
-            skip -= iov->iov_len;
-        } else {
-            const size_t bytes = MIN(iov->iov_len - skip, length);
-
-            memset((char *)iov->iov_base + skip, 0, bytes);
-            length -= bytes;
-            skip = 0;
-        }
-    }
 }
 
 /* The backing file may be shorter than the disk: behind its end there are zeros. */
@@ -122,7 +85,7 @@ static void read_below(Read *read, uint64_t offset, uint64_t skip, uint64_t leng
         there = MIN(length, (uint64_t)backing->size - offset);
         start_piece(read, backing, offset, skip, there);
     }
-    zero_part(read->request, skip + there, length - there);
+    aio_iov_zero(read->request->iov, read->request->iov_count, skip + there, length - there);
 }
 
 /* --- compressed clusters --- */
@@ -171,25 +134,6 @@ static int decompress(const BlockQcow2 *qcow2, const void *in, size_t in_length,
     return job.result;
 }
 
-/* Copy to the place @skip of the vector. */
-static void copy_part(const BlockRequest *request, uint64_t skip, const char *from, uint64_t length)
-{
-    for (unsigned i = 0; i < request->iov_count && length > 0; i++) {
-        const struct iovec *iov = &request->iov[i];
-
-        if (skip >= iov->iov_len) {
-            skip -= iov->iov_len;
-        } else {
-            const size_t bytes = MIN(iov->iov_len - skip, length);
-
-            memcpy((char *)iov->iov_base + skip, from, bytes);
-            from += bytes;
-            length -= bytes;
-            skip = 0;
-        }
-    }
-}
-
 static int read_compressed(Read *read, const Qcow2Run *run, uint64_t inside, uint64_t skip)
 {
     const BlockQcow2 *qcow2 = read->qcow2;
@@ -208,7 +152,8 @@ static int read_compressed(Read *read, const Qcow2Run *run, uint64_t inside, uin
         result = decompress(qcow2, in, length, out);
     }
     if (result == 0) {
-        copy_part(read->request, skip, out + inside, run->length);
+        aio_iov_from_buf(read->request->iov, read->request->iov_count, skip, out + inside,
+                         run->length);
     }
     g_free(in);
     g_free(out);
@@ -224,7 +169,7 @@ static void read_run(Read *read, const Qcow2Run *run, uint64_t offset, uint64_t 
         start_piece(read, read->qcow2->file, run->host_offset, skip, run->length);
         break;
     case QCOW2_KIND_ZERO:
-        zero_part(read->request, skip, run->length);
+        aio_iov_zero(read->request->iov, read->request->iov_count, skip, run->length);
         break;
     case QCOW2_KIND_BELOW:
         read_below(read, offset, skip, run->length);

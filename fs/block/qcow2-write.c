@@ -12,8 +12,8 @@
  * compressed, is marked as reading zero (version 3) or written.
  */
 #include <errno.h>
-#include <string.h>
 
+#include "aio/iov.h"
 #include "fs/block/qcow2-writer.h"
 
 /* The table of @offset, made if there is none. */
@@ -120,9 +120,9 @@ static int write_part(BlockQcow2 *qcow2, const BlockRequest *request, uint64_t s
     if (iov == NULL) {
         return -ENOMEM;
     }
-    block_request_init_vector(
-        &part, BLOCK_WRITE, iov,
-        block_qcow2_cut_vector(request->iov, request->iov_count, skip, length, iov), (int64_t)to);
+    block_request_init_vector(&part, BLOCK_WRITE, iov,
+                              aio_iov_slice(request->iov, request->iov_count, skip, length, iov),
+                              (int64_t)to);
     return block_co_run(qcow2->file, &part);
 }
 

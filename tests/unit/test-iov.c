@@ -37,12 +37,18 @@ static void test_copy(void)
 
     aio_iov_to_buf(iov, 4, buf);
     g_assert_cmpstr(buf, ==, "abcdefghij");
-    aio_iov_from_buf(iov, 4, "ABCDE", 5);
+    aio_iov_from_buf(iov, 4, 0, "ABCDE", 5);
     g_assert_cmpstr(text, ==, "ABCDEfghij");
-    aio_iov_from_buf(iov, 3, "0123456789", 10); /* the vector ends first */
+    aio_iov_from_buf(iov, 3, 0, "0123456789", 10); /* the vector ends first */
     g_assert_cmpstr(text, ==, "0123Efghij");
-    aio_iov_from_buf(iov, 4, NULL, 0);
+    aio_iov_from_buf(iov, 4, 0, NULL, 0);
     g_assert_cmpstr(text, ==, "0123Efghij");
+    aio_iov_from_buf(iov, 4, 2, "xyz", 3); /* three elements */
+    g_assert_cmpstr(text, ==, "01xyzfghij");
+    aio_iov_from_buf(iov, 4, 9, "!?", 2);
+    g_assert_cmpstr(text, ==, "01xyzfghi!");
+    aio_iov_from_buf(iov, 4, 10, "?", 1);
+    g_assert_cmpstr(text, ==, "01xyzfghi!");
 }
 
 static void test_zero_from(void)
@@ -51,9 +57,45 @@ static void test_zero_from(void)
         char text[10];
         struct iovec iov[4] = {{text, 3}, {NULL, 0}, {text + 3, 1}, {text + 4, 6}};
         memset(text, 'x', sizeof(text));
-        aio_iov_zero_from(iov, 4, offset);
+        aio_iov_zero(iov, 4, offset, UINT64_MAX);
         for (unsigned i = 0; i < 10; i++) {
             g_assert_cmpint(text[i], ==, i < offset ? 'x' : 0);
+        }
+    }
+}
+
+static void test_zero_part(void)
+{
+    for (unsigned offset = 0; offset <= 10; offset++) {
+        for (unsigned size = 0; size <= 11; size++) {
+            char text[10];
+            struct iovec iov[4] = {{text, 3}, {NULL, 0}, {text + 3, 1}, {text + 4, 6}};
+            memset(text, 'x', sizeof(text));
+            aio_iov_zero(iov, 4, offset, size);
+            for (unsigned i = 0; i < 10; i++) {
+                g_assert_cmpint(text[i], ==, i < offset || i >= offset + size ? 'x' : 0);
+            }
+        }
+    }
+}
+
+static void test_slice(void)
+{
+    char text[] = "abcdefghij";
+    struct iovec iov[4] = {{text, 3}, {NULL, 0}, {text + 3, 1}, {text + 4, 6}};
+
+    for (unsigned offset = 0; offset <= 10; offset++) {
+        for (unsigned size = 0; size <= 11; size++) {
+            struct iovec out[4];
+            const unsigned used = aio_iov_slice(iov, 4, offset, size, out);
+            const char *next = text + offset;
+
+            g_assert_cmpuint(aio_iov_length(out, used), ==, MIN(size, 10 - offset));
+            for (unsigned i = 0; i < used; i++) {
+                g_assert_cmpuint(out[i].iov_len, >, 0);
+                g_assert_true(out[i].iov_base == next);
+                next += out[i].iov_len;
+            }
         }
     }
 }
@@ -65,5 +107,7 @@ int main(int argc, char **argv)
     g_test_add_func("/iov/is-aligned", test_is_aligned);
     g_test_add_func("/iov/copy", test_copy);
     g_test_add_func("/iov/zero-from", test_zero_from);
+    g_test_add_func("/iov/zero-part", test_zero_part);
+    g_test_add_func("/iov/slice", test_slice);
     return g_test_run();
 }
