@@ -175,15 +175,25 @@ int block_co_flush(BlockNode *node)
 
 /* --- while a node is being opened or closed --- */
 
-static void set_done(BlockRequest *request)
+typedef struct Now {
+    void (*function)(void *opaque);
+    void *opaque;
+    bool done;
+} Now;
+
+static void run_function(void *opaque)
 {
-    *(bool *)request->opaque = true;
+    Now *now = opaque;
+
+    now->function(now->opaque);
+    now->done = true;
 }
 
-int block_run_now(BlockNode *node, BlockRequest *request)
+int block_co_now(void (*function)(void *opaque), void *opaque)
 {
     AioContext *ctx = aio_context_current(), *own = NULL;
-    bool done = false;
+    Now now = {.function = function, .opaque = opaque};
+    AioCoroutine *co;
 
     if (ctx == NULL) {
         g_autoptr(GError) error = NULL;
@@ -196,15 +206,37 @@ int block_run_now(BlockNode *node, BlockRequest *request)
             return error->code > 0 ? -error->code : -ENOMEM;
         }
     }
-    request->opaque = &done;
-    block_submit(node, request, set_done);
-    while (!done) {
-        aio_context_poll(ctx, true);
+    co = aio_co_new(run_function, &now);
+    if (co != NULL) {
+        aio_co_enter(co);
+        while (!now.done) {
+            aio_context_poll(ctx, true);
+        }
     }
     if (own != NULL) {
         aio_context_free(own);
     }
-    return request->result;
+    return co != NULL ? 0 : -ENOMEM;
+}
+
+typedef struct RunNow {
+    BlockNode *node;
+    BlockRequest *request;
+} RunNow;
+
+static void run_request(void *opaque)
+{
+    RunNow *run = opaque;
+
+    block_co_run(run->node, run->request);
+}
+
+int block_run_now(BlockNode *node, BlockRequest *request)
+{
+    RunNow run = {.node = node, .request = request};
+    const int result = block_co_now(run_request, &run);
+
+    return result < 0 ? result : request->result;
 }
 
 int block_read_now(BlockNode *node, void *buffer, size_t length, int64_t offset)

@@ -159,7 +159,13 @@ int block_co_flush(BlockNode *node);
 int block_read_now(BlockNode *node, void *buffer, size_t length,
                    int64_t offset) G_GNUC_WARN_UNUSED_RESULT;
 
-/** The same for any initialised request, and for a flush, also when no worker runs any more. */
+/**
+ * Run @function in a coroutine on a thread without other work, and wait for its end; makes itself a
+ * context if the thread has none. 0; -ENOMEM or another negative errno: it did not run.
+ */
+int block_co_now(void (*function)(void *opaque), void *opaque) G_GNUC_WARN_UNUSED_RESULT;
+
+/** Run any initialised request, or a flush, and wait, also when no worker runs any more. */
 int block_run_now(BlockNode *node, BlockRequest *request);
 int block_flush_now(BlockNode *node);
 

@@ -12,7 +12,6 @@
 
 #include <gio/gio.h>
 
-#include "aio/coroutine.h"
 #include "fs/block/raw.h"
 #include "fs/block/slice.h"
 #include "fs/ext4/channel.h"
@@ -212,53 +211,21 @@ static bool check_groups(Ext4Volume *volume, GError **error)
 
 typedef struct Task {
     Ext4Volume *volume;
-    void (*work)(struct Task *task);
     const char *why; /* may stay NULL */
     int result;
-    bool done;
 } Task;
 
-static void run_task(void *opaque)
+static int run_now(void (*work)(void *task), Task *task)
+{
+    const int result = block_co_now(work, task);
+
+    return result < 0 ? (task->result = result) : task->result;
+}
+
+static void load_journal(void *opaque)
 {
     Task *task = opaque;
 
-    task->work(task);
-    task->done = true;
-}
-
-static int run_now(Ext4Volume *volume, Task *task)
-{
-    AioContext *ctx = aio_context_current(), *own = NULL;
-    AioCoroutine *co;
-
-    task->volume = volume;
-    if (ctx == NULL) {
-        g_autoptr(GError) error = NULL;
-        AioContextParams params;
-
-        aio_context_params_init(&params);
-        params.name = "open";
-        own = ctx = aio_context_new(&params, &error);
-        if (ctx == NULL) {
-            return task->result = error->code > 0 ? -error->code : -ENOMEM;
-        }
-    }
-    co = aio_co_new(run_task, task);
-    task->result = co == NULL ? -ENOMEM : 0;
-    if (co != NULL) {
-        aio_co_enter(co);
-        while (!task->done) {
-            aio_context_poll(ctx, true);
-        }
-    }
-    if (own != NULL) {
-        aio_context_free(own);
-    }
-    return task->result;
-}
-
-static void load_journal(Task *task)
-{
     task->result = ext4_journal_load(task->volume, &task->volume->overlay, &task->why);
 }
 
@@ -274,7 +241,7 @@ static void forget_all(Ext4Volume *volume)
 
 static bool recover(Ext4Volume *volume, const Ext4Params *params, GError **error)
 {
-    Task task = {.work = load_journal};
+    Task task = {.volume = volume};
 
     if (!ext2fs_has_feature_journal_needs_recovery(volume->fs->super)) {
         return true;
@@ -284,7 +251,7 @@ static bool recover(Ext4Volume *volume, const Ext4Params *params, GError **error
                   volume->name);
         return true;
     }
-    if (run_now(volume, &task) < 0) {
+    if (run_now(load_journal, &task) < 0) {
         g_autofree char *command = fsck_command(volume, "-E journal_only");
 
         return refuse(volume, error,
@@ -301,9 +268,10 @@ static bool recover(Ext4Volume *volume, const Ext4Params *params, GError **error
     return open_library(volume, error) && check_geometry(volume, error);
 }
 
-static void check_root_here(Task *task)
+static void check_root_here(void *opaque)
 {
     g_autoptr(Ext4Inode) root = NULL;
+    Task *task = opaque;
 
     task->result = ext4_inode_get(task->volume, EXT4_ROOT, &root);
     if (task->result == 0 && !S_ISDIR(root->attr.st_mode)) {
@@ -313,9 +281,9 @@ static void check_root_here(Task *task)
 
 static bool check_root(Ext4Volume *volume, GError **error)
 {
-    Task task = {.work = check_root_here};
+    Task task = {.volume = volume};
 
-    return run_now(volume, &task) == 0 ||
+    return run_now(check_root_here, &task) == 0 ||
            refuse_damaged(volume, error, "its root directory cannot be read: %s",
                           g_strerror(-task.result));
 }
