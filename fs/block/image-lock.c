@@ -28,6 +28,8 @@
 
 #include <gio/gio.h>
 
+#include "fs/fdinfo.h"
+
 #define USED_BASE     100
 #define UNSHARED_BASE 200
 #define PERMISSIONS   4 /* consistent read, write, write unchanged, resize */
@@ -87,9 +89,10 @@ static int try_lock(int fd, bool writer)
     return 0;
 }
 
-/* Whether the text of a fdinfo file has a lock on the file. */
-static bool has_lock_on(const char *fdinfo, const struct stat *st)
+/* Whether a descriptor has a lock on the file. */
+static bool has_lock_on(const char *fdinfo, const void *opaque)
 {
+    const struct stat *st = opaque;
     g_auto(GStrv) lines = g_strsplit(fdinfo, "\n", -1);
     g_autofree char *inode = g_strdup_printf(" %02x:%02x:%llu ", major(st->st_dev),
                                              minor(st->st_dev), (unsigned long long)st->st_ino);
@@ -106,28 +109,18 @@ static bool has_lock_on(const char *fdinfo, const struct stat *st)
 static int find_holder(int fd)
 {
     g_autoptr(GDir) processes = g_dir_open("/proc", 0, NULL);
-    const char *pid;
+    const char *name;
     struct stat st;
 
     if (processes == NULL || fstat(fd, &st) < 0) {
         return 0;
     }
-    while ((pid = g_dir_read_name(processes)) != NULL) {
-        g_autofree char *directory = g_strdup_printf("/proc/%s/fdinfo", pid);
-        g_autoptr(GDir) infos = NULL;
-        const char *name;
+    while ((name = g_dir_read_name(processes)) != NULL) {
+        const int pid = atoi(name);
 
-        if (!g_ascii_isdigit(pid[0]) || atoi(pid) == (int)getpid()) {
-            continue;
-        }
-        infos = g_dir_open(directory, 0, NULL);
-        while (infos != NULL && (name = g_dir_read_name(infos)) != NULL) {
-            g_autofree char *path = g_build_filename(directory, name, NULL);
-            g_autofree char *text = NULL;
-
-            if (g_file_get_contents(path, &text, NULL, NULL) && has_lock_on(text, &st)) {
-                return atoi(pid);
-            }
+        if (g_ascii_isdigit(name[0]) && pid != (int)getpid() &&
+            fs_fdinfo_any(pid, has_lock_on, &st)) {
+            return pid;
         }
     }
     return 0;

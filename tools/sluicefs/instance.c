@@ -36,6 +36,8 @@
 
 #include <gio/gio.h>
 
+#include "fs/fdinfo.h"
+
 struct Instance {
     int dir_fd, fd;
     char name[32];
@@ -337,23 +339,17 @@ static int find_entry(const char *directory, uid_t owner, const char *name, pid_
     return pid_fd;
 }
 
-/* Whether a descriptor of @pid belongs to the FUSE connection @number. */
-static bool has_connection(const char *pid, unsigned number)
+static bool has_line(const char *fdinfo, const void *opaque)
 {
-    g_autofree char *directory = g_strdup_printf("/proc/%s/fdinfo", pid);
+    return strstr(fdinfo, opaque) != NULL;
+}
+
+/* Whether a descriptor of @pid belongs to the FUSE connection @number. */
+static bool has_connection(int pid, unsigned number)
+{
     g_autofree char *line = g_strdup_printf("fuse_connection:\t%u\n", number);
-    g_autoptr(GDir) infos = g_dir_open(directory, 0, NULL);
-    const char *name;
 
-    while (infos != NULL && (name = g_dir_read_name(infos)) != NULL) {
-        g_autofree char *path = g_build_filename(directory, name, NULL);
-        g_autofree char *text = NULL;
-
-        if (g_file_get_contents(path, &text, NULL, NULL) && strstr(text, line) != NULL) {
-            return true;
-        }
-    }
-    return false;
+    return fs_fdinfo_any(pid, has_line, line);
 }
 
 static int find_by_connection(dev_t device, uid_t owner, pid_t *pid)
@@ -362,12 +358,14 @@ static int find_by_connection(dev_t device, uid_t owner, pid_t *pid)
     const char *name;
 
     while (processes != NULL && (name = g_dir_read_name(processes)) != NULL) {
-        if (g_ascii_isdigit(name[0]) && is_process_of(atoi(name), owner) &&
-            has_connection(name, minor(device))) {
-            *pid = atoi(name);
-            int pid_fd = (int)syscall(SYS_pidfd_open, *pid, 0);
+        const pid_t candidate = atoi(name);
 
-            if (pid_fd >= 0 && has_connection(name, minor(device))) {
+        if (g_ascii_isdigit(name[0]) && is_process_of(candidate, owner) &&
+            has_connection(candidate, minor(device))) {
+            int pid_fd = (int)syscall(SYS_pidfd_open, candidate, 0);
+
+            if (pid_fd >= 0 && has_connection(candidate, minor(device))) {
+                *pid = candidate;
                 return pid_fd;
             }
             if (pid_fd >= 0) {
