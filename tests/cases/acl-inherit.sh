@@ -60,27 +60,21 @@ USERS = [
 ]
 
 
+def make_as_caller(top, number):
+    """With several umasks and modes, by every maker, in every directory."""
+    for directory in ("plain", "inherit", "group"):
+        for mask in (0, 0o22, 0o77):
+            os.umask(mask)
+            for mode in (0o666, 0o2775, 0o6711, 0o400):
+                for maker in MAKERS:
+                    name = f"{number}-{mask:o}-{mode:o}-{maker.__name__}"
+                    maker(f"{top}/{directory}/{name}", mode)
+
+
 def make_all(top):
-    """As every user, with several umasks and modes, by every maker, in every directory."""
     for number, (uid, gid, groups) in enumerate(USERS):
-        child = os.fork()
-        if child == 0:
-            try:
-                os.setgroups(groups)
-                os.setresgid(gid, gid, gid)
-                os.setresuid(uid, uid, uid)
-                for directory in ("plain", "inherit", "group"):
-                    for mask in (0, 0o22, 0o77):
-                        os.umask(mask)
-                        for mode in (0o666, 0o2775, 0o6711, 0o400):
-                            for maker in MAKERS:
-                                name = f"{number}-{mask:o}-{mode:o}-{maker.__name__}"
-                                maker(f"{top}/{directory}/{name}", mode)
-                os._exit(0)
-            except BaseException as error:
-                print(error, flush=True)
-                os._exit(1)
-        equal(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0, f"user {uid} in {top}")
+        equal(as_user(uid, make_as_caller, top, number, gid=gid, groups=groups), 0,
+              f"user {uid} in {top}")
 
 
 def acl(path):

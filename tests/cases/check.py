@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
 FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_COLLAPSE_RANGE = 1, 2, 8
@@ -63,3 +64,28 @@ def read_file(path):
 
 def equal(actual, expected, what="value"):
     assert actual == expected, f"{what}: got {actual!r}, expected {expected!r}"
+
+
+def as_user(uid, function, *arguments, gid=None, groups=()):
+    """
+    Call it in a child with this user id, the group of the same number (or gid) and groups; returns
+    the errno of its OSError, or its result where that is a number, or 0.
+    """
+    gid = uid if gid is None else gid
+    child = os.fork()
+    if child == 0:
+        status = 255
+        try:
+            os.setgroups(groups)
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+            result = function(*arguments)
+            status = result if isinstance(result, int) else 0
+        except OSError as error:
+            status = error.errno
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

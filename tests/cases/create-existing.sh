@@ -14,21 +14,6 @@ USER, GROUP, OTHER_GROUP = 1000, 1000, 3000
 count = 0
 
 
-def as_user(groups, function):
-    """Call it in a child; returns what its exit status says."""
-    child = os.fork()
-    if child == 0:
-        status = 255
-        try:
-            os.setgroups(groups)
-            os.setresgid(GROUP, GROUP, GROUP)
-            os.setresuid(USER, USER, USER)
-            status = function()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def create(owner, mode, flags, groups=(), caller_is_root=False):
     """
     The kernel is told that a name is free, then the source gets a file of that name: the errno
@@ -49,7 +34,7 @@ def create(owner, mode, flags, groups=(), caller_is_root=False):
             return error.errno
         return 0
 
-    result = open_it() if caller_is_root else as_user(list(groups), open_it)
+    result = open_it() if caller_is_root else as_user(USER, open_it, gid=GROUP, groups=groups)
     return result, read_file(src + name)
 
 
@@ -98,6 +83,6 @@ def race():
 
 
 equal(race(), 0, "errno while it comes and goes")
-equal(as_user([], race), 0, "errno while it comes and goes, as a user")
+equal(as_user(USER, race, gid=GROUP), 0, "errno while it comes and goes, as a user")
 PYTHON
 unmount

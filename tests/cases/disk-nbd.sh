@@ -30,54 +30,6 @@ stop_server() {
     rm -f socket server.pid
 }
 
-# Change the disk at random, by several threads with a part each, and the model file in the same way.
-cat >change.py <<'PYTHON'
-path, model_path, size, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-THREADS = 3
-model = bytearray(open(model_path, "rb").read())
-failures = []
-
-
-def change(part):
-    generator = random.Random(seed * 100 + part)
-    fd = os.open(path, os.O_RDWR)
-    low, high = size // THREADS * part, size // THREADS * (part + 1)
-    for _ in range(60):
-        length = generator.choice([generator.randrange(1, 3000), generator.randrange(1, 150000), 512, 4096, 65536])
-        offset = generator.randrange(low, high - length)
-        what = generator.randrange(8)
-        if what < 2:
-            fallocate(fd, (FALLOC_PUNCH_HOLE if what else FALLOC_ZERO_RANGE) | FALLOC_KEEP_SIZE, offset, length)
-            model[offset:offset + length] = bytes(length)
-        elif what < 4:
-            equal(os.pread(fd, length, offset) == model[offset:offset + length], True, f"{length} bytes at {offset}")
-        else:
-            data = generator.randbytes(length)
-            os.pwrite(fd, data, offset)
-            model[offset:offset + length] = data
-        if generator.randrange(30) == 0:
-            os.fsync(fd)
-    os.fsync(fd)
-    os.close(fd)
-
-
-def guarded(part):
-    try:
-        change(part)
-    except BaseException as error:
-        failures.append(error)
-
-
-threads = [threading.Thread(target=guarded, args=(part,)) for part in range(THREADS)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-if failures:
-    raise failures[0]
-open(model_path, "wb").write(model)
-PYTHON
-
 # Format, clients that the server allows, threads, engine: a connection for each thread or one for all.
 while read -r format clients THREADS ENGINE; do
     note "$format, $clients clients, $THREADS threads, $ENGINE"
@@ -87,7 +39,7 @@ while read -r format clients THREADS ENGINE; do
     start_server "$format" image --shared="$clients"
     serve "$MNT" disk "$uri" "$MNT"
     assert_eq "$(stat -c %s "$MNT/disk")" $size size
-    python "$MNT/disk" model $size "$clients" <change.py
+    python3 "$TESTS/cases/disk-change.py" "$MNT/disk" model $size "$clients" 60
     unmount
     stop_server
     qemu-img compare -q -f "$format" -F raw image model || fail "$format is not as the model"

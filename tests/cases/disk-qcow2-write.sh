@@ -12,53 +12,6 @@
 require_command qemu-img qemu-io fio
 cd "$CASE_DIR"
 size=$((24 * 1048576))
-cat >change.py <<'PYTHON'
-# Change the disk at random, by several threads with a part each, and the model file in the same way.
-path, model_path, size, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-THREADS = 3
-model = bytearray(open(model_path, "rb").read())
-failures = []
-
-
-def change(part):
-    generator = random.Random(seed * 100 + part)
-    fd = os.open(path, os.O_RDWR)
-    low, high = size // THREADS * part, size // THREADS * (part + 1)
-    for _ in range(120):
-        length = generator.choice([generator.randrange(1, 3000), generator.randrange(1, 150000), 512, 4096, 65536])
-        offset = generator.randrange(low, high - length)
-        what = generator.randrange(8)
-        if what < 2:
-            fallocate(fd, (FALLOC_PUNCH_HOLE if what else FALLOC_ZERO_RANGE) | FALLOC_KEEP_SIZE, offset, length)
-            model[offset:offset + length] = bytes(length)
-        elif what == 2:
-            equal(os.pread(fd, length, offset) == model[offset:offset + length], True, f"{length} bytes at {offset}")
-        else:
-            data = generator.randbytes(length)
-            os.pwrite(fd, data, offset)
-            model[offset:offset + length] = data
-        if generator.randrange(30) == 0:
-            os.fsync(fd)
-    os.fsync(fd)
-    os.close(fd)
-
-
-def guarded(part):
-    try:
-        change(part)
-    except BaseException as error:
-        failures.append(error)
-
-
-threads = [threading.Thread(target=guarded, args=(part,)) for part in range(THREADS)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-if failures:
-    raise failures[0]
-open(model_path, "wb").write(model)
-PYTHON
 
 # rounds IMAGE SEED [OPTION...]: change it through the mount; QEMU agrees with the model.
 rounds() {
@@ -67,7 +20,7 @@ rounds() {
     qemu-img convert -f qcow2 -O raw "$image" model
     for round in 1 2; do
         serve "$MNT" disk "$image" "$MNT" "$@"
-        python "$MNT/disk" model $size $((seed + round)) <change.py
+        python3 "$TESTS/cases/disk-change.py" "$MNT/disk" model $size $((seed + round)) 120
         unmount
         qemu-img check -q -f qcow2 "$image" || { qemu-img check -f qcow2 "$image" | tail; fail "check of $image"; }
         qemu-img compare -q -f qcow2 -F raw "$image" model || fail "$image is not as the model"

@@ -256,3 +256,40 @@ own_mounts() {
             while read -r path; do umount -l "$(printf %b "$path")" 2>/dev/null; done
         exec "$@"' own_mounts "$@"
 }
+
+# is_detached IMAGE: whether no loop device is left of it.
+is_detached() {
+    [ -z "$(losetup -j "$1")" ]
+}
+
+# in_loop IMAGE OPTIONS COMMAND...: run it while the kernel has the image mounted on the directory inner; in a
+# mount namespace of its own, so that nobody else's namespace gets a copy of the mount and keeps it.
+in_loop() {
+    local image=$1 status=0
+    shift
+    # shellcheck disable=SC2016
+    own_mounts bash -c 'mount -o "loop,$2" "$1" inner || exit 77; shift 2; "$@" && umount inner' - "$image" "$@" ||
+        status=$?
+    wait_for 30 is_detached "$image" || fail "the loop device stays: $(losetup -j "$image")"
+    [ $status -ne 77 ] || skip "no loop devices here"
+    return $status
+}
+
+# same_walk IMAGE OTHER NAME: the files that we show in IMAGE are those that the kernel shows in OTHER, and IMAGE
+# stays as it is; by turns with one and several threads and each engine. Leaves the walks in kernel and ours.
+SAME_WALK_TURN=0
+same_walk() {
+    local image=$1 other=$2 name=$3 before configurations=('1 ring' '4 ring' '1 denied' '4 threads')
+    in_loop "$other" ro python3 "$TESTS/cases/image-walk.py" inner >kernel || fail "$name cannot be walked"
+    before=$(sha256sum "$image")
+    read -r THREADS ENGINE <<<"${configurations[SAME_WALK_TURN++ % 4]}"
+    serve "$MNT" image "$image" "$MNT"
+    python3 "$TESTS/cases/image-walk.py" "$MNT" >ours
+    unmount
+    if ! cmp -s kernel ours; then
+        diff kernel ours >difference || cut -c 1-300 difference | sed -n 1,20p
+        fail "$name is not what the kernel shows"
+    fi
+    assert_eq "$(sha256sum "$image")" "$before" "$name after the mount"
+    note "$name: $(wc -l <ours) files are the same ($THREADS $ENGINE)"
+}

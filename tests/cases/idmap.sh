@@ -50,24 +50,6 @@ finally:
     holder.wait()
 
 
-def as_user(uid, function, *arguments):
-    child = os.fork()
-    if child == 0:
-        status = 255
-        try:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-            os.umask(0o022)
-            function(*arguments)
-            status = 0
-        except OSError as error:
-            status = error.errno
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def ids(path):
     st = os.lstat(path)
     return st.st_uid, st.st_gid
@@ -83,6 +65,7 @@ def unnamed(path):
     os.close(fd)
 
 
+os.umask(0o022)
 os.mkdir(mapped + "/dir")
 os.chmod(mapped + "/dir", 0o777)
 equal(ids(src + "/dir"), (0, 0))

@@ -49,22 +49,6 @@ def change(path, on=0, off=0):
     return set_flags(path, flags(path) & ~off | on)
 
 
-def as_user(uid, function, *arguments):
-    """In a child with this user id; its result must be an errno or bytes (0)."""
-    child = os.fork()
-    if child == 0:
-        status = 255
-        try:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-            result = function(*arguments)
-            status = result if isinstance(result, int) else 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 os.mkdir(mnt + "/dir")
 write_file(mnt + "/file", b"begin")
 os.chown(mnt + "/file", 1000, 1000)
