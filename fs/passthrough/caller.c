@@ -11,8 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <glib.h>
+#include <linux/capability.h>
 
 #define NOBODY     65534
 #define UNKNOWN_ID ((uid_t)-1)
@@ -65,6 +67,19 @@ bool fs_caller_is_root(const struct fuse_ctx *caller)
     uid_t uid;
     gid_t gid;
     return fs_caller_ids(caller, &uid, &gid) && uid == 0;
+}
+
+bool fs_caller_is_admin(const struct fuse_ctx *caller)
+{
+    struct stat own, theirs;
+    char path[32];
+    g_snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)caller->pid);
+    if (caller->pid <= 0 || stat("/proc/self/ns/user", &own) < 0 || stat(path, &theirs) < 0 ||
+        own.st_dev != theirs.st_dev || own.st_ino != theirs.st_ino) {
+        return false;
+    }
+    g_autofree char *effective = read_status(caller->pid, "\nCapEff:");
+    return effective && (strtoull(effective, NULL, 16) >> CAP_SYS_ADMIN & 1);
 }
 
 bool fs_caller_in_group(const struct fuse_ctx *caller, gid_t group)

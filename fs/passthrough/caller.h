@@ -18,6 +18,13 @@ bool fs_caller_ids(const struct fuse_ctx *caller, uid_t *uid, gid_t *gid);
 
 bool fs_caller_is_root(const struct fuse_ctx *caller);
 
+/**
+ * Whether the caller has CAP_SYS_ADMIN where the daemon has it. Root of a container, or one
+ * that has given it up, has not. False if nobody knows. Any thread, while the request is not
+ * answered.
+ */
+bool fs_caller_is_admin(const struct fuse_ctx *caller);
+
 /** Whether the caller is in @group, also by a supplementary group. As fs_caller_ids(). */
 bool fs_caller_in_group(const struct fuse_ctx *caller, gid_t group);
 

@@ -15,9 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 
-#include <linux/capability.h>
 #include <linux/fs.h>
 
 #include "fs/passthrough/operations.h"
@@ -91,25 +89,6 @@ static void ioctl_and_reply(FsRequest *request, IoctlCall *call)
     fs_handle_put(call->handle);
 }
 
-/*
- * Whether the caller has CAP_SYS_ADMIN where the daemon has it. Root of a container, or one
- * that has given it up, has not. The caller waits for the answer: its number is its own.
- */
-static bool caller_is_admin(pid_t pid)
-{
-    struct stat own, theirs;
-    g_autofree char *namespace_path = g_strdup_printf("/proc/%d/ns/user", (int)pid);
-    g_autofree char *status_path = g_strdup_printf("/proc/%d/status", (int)pid);
-    g_autofree char *status = NULL;
-    if (pid <= 0 || stat("/proc/self/ns/user", &own) < 0 || stat(namespace_path, &theirs) < 0 ||
-        own.st_dev != theirs.st_dev || own.st_ino != theirs.st_ino ||
-        !g_file_get_contents(status_path, &status, NULL, NULL)) {
-        return false;
-    }
-    const char *effective = strstr(status, "\nCapEff:");
-    return effective && (strtoull(effective + strlen("\nCapEff:"), NULL, 16) >> CAP_SYS_ADMIN & 1);
-}
-
 static void ioctl_on_helper(FsRequest *request, void *opaque)
 {
     ioctl_and_reply(request, opaque);
@@ -126,8 +105,8 @@ void fs_op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
     int error = 0;
     if (!rule) {
         error = ENOTTY;
-    } else if (rule->root_only && (!fs_caller_is_root(fuse_req_ctx(req)) ||
-                                   !caller_is_admin(fuse_req_ctx(req)->pid))) {
+    } else if (rule->root_only &&
+               (!fs_caller_is_root(fuse_req_ctx(req)) || !fs_caller_is_admin(fuse_req_ctx(req)))) {
         error = EPERM;
     } else if (in_size < rule->in || out_size < rule->out) {
         error = EINVAL;

@@ -50,7 +50,7 @@ mode_t fs_creation_mode(fuse_req_t req, int parent_fd, mode_t mode)
         return mode;
     }
     FsProcPath path = fs_resolve_proc_path(parent_fd);
-    bool default_acl = getxattr(path.text, "system.posix_acl_default", NULL, 0) > 0;
+    bool default_acl = getxattr(path.text, FS_XATTR_ACL_DEFAULT, NULL, 0) > 0;
     return default_acl ? mode : mode & ~mask;
 }
 

@@ -15,6 +15,7 @@
 #include "fs/passthrough/passthrough.h"
 #include "fs/passthrough/reclaim.h"
 #include "fs/passthrough/resolve.h"
+#include "fs/passthrough/xattr-map.h"
 
 /** Work on more than this many bytes is not done on a worker. */
 #define FS_HUGE_BYTES      (64 * 1024 * 1024)
@@ -27,11 +28,12 @@ typedef struct FsPassthroughCounters {
 } __attribute__((aligned(64))) FsPassthroughCounters;
 
 struct FsPassthrough {
-    FsPassthroughParams params; /**< source is not kept */
+    FsPassthroughParams params; /**< strings are not kept */
     double attr_timeout, entry_timeout, negative_timeout;
     FsResolver resolver;
     FsCredentials credentials;
     FsBackings backings;
+    FsXattrMap *xattr_map; /**< NULL: names are the same */
     FsInodeTable inodes;
     FsHandleTable handles;
     FsLockTable locks;

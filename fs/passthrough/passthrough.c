@@ -177,10 +177,14 @@ FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **er
     }
     FsPassthrough *pt = g_new0(FsPassthrough, 1);
     pt->params = *params;
-    pt->params.source = NULL;
+    pt->params.source = pt->params.xattr_map = NULL;
     pt->params.root_fd = -1;
-    if (!fs_resolver_init(&pt->resolver, error)) {
+    if (params->xattr_map) {
+        pt->xattr_map = fs_xattr_map_new(params->xattr_map, error);
+    }
+    if ((params->xattr_map && !pt->xattr_map) || !fs_resolver_init(&pt->resolver, error)) {
         close(root);
+        fs_xattr_map_free(pt->xattr_map);
         g_free(pt);
         return NULL;
     }
@@ -222,6 +226,7 @@ void fs_passthrough_free(FsPassthrough *pt)
     fs_inodes_fini(&pt->inodes);
     fs_backings_fini(&pt->backings);
     fs_resolver_fini(&pt->resolver);
+    fs_xattr_map_free(pt->xattr_map);
     g_free(pt);
 }
 
@@ -285,6 +290,13 @@ void fs_passthrough_get_stats(FsPassthrough *pt, FsPassthroughStats *stats)
     fs_kernel_io_get_stats(&pt->kernel_io, &stats->kernel_io);
 }
 
+/* Lists that are hidden, or are to have another name, nobody can follow. */
+static bool keeps_acls(const FsPassthrough *pt)
+{
+    return !pt->xattr_map || (fs_xattr_map_keeps(pt->xattr_map, FS_XATTR_ACL_ACCESS) &&
+                              fs_xattr_map_keeps(pt->xattr_map, FS_XATTR_ACL_DEFAULT));
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
     FsPassthrough *pt = userdata;
@@ -296,7 +308,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     } else if (pt->params.writeback) {
         g_message("the kernel has no writeback cache: writes are sent one by one");
     }
-    if (pt->params.xattr && pt->params.default_permissions) {
+    if (pt->params.xattr && pt->params.default_permissions && keeps_acls(pt)) {
         /* the kernel then also decides by the access control lists that the source stores */
         conn->want |= conn->capable & FUSE_CAP_POSIX_ACL;
     }

@@ -77,10 +77,11 @@ typedef struct FsPassthroughParams {
      * default_permissions. Default: no.
      */
     bool idmap;
-    bool export_support; /**< clients' file handles stay valid; default: no */
-    bool writeback;      /**< the kernel collects writes; default: no */
-    bool noatime;        /**< reading leaves the source's access times alone; default: no */
-    bool xattr;          /**< extended attributes are offered; default: yes */
+    bool export_support;   /**< clients' file handles stay valid; default: no */
+    bool writeback;        /**< the kernel collects writes; default: no */
+    bool noatime;          /**< reading leaves the source's access times alone; default: no */
+    bool xattr;            /**< extended attributes are offered; default: yes */
+    const char *xattr_map; /**< rules of fs_xattr_map_new(); NULL (default): names are the same */
     /**
      * The mount has default_permissions: the kernel has already checked the
      * caller, supplementary groups included. Default: yes. Without it, what

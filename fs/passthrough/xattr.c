@@ -5,6 +5,10 @@
  * O_PATH descriptors refuse fgetxattr(2) and the like, so the calls go through
  * /proc/self/fd/N. The form that follows links is the right one also for a
  * symbolic link: following the magic link ends at the inode it stands for.
+ *
+ * Names go through the map (xattr-map.c), if there is one. The kernel has seen to it that only
+ * CAP_SYS_ADMIN reads or writes trusted.*, but it does not look at lists: in those, the names are
+ * left out here for everybody else, as the source's own file system does.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +41,20 @@ static int enter_outside_group(fuse_req_t req, FsPassthrough *pt, FsCredentialsS
     return fs_credentials_enter(&pt->credentials, &identity, saved);
 }
 
+/* What the source calls the attribute. 0 or negative errno. */
+static int source_name(const FsPassthrough *pt, const char *name, FsXattrName *source)
+{
+    if (pt->xattr_map) {
+        return fs_xattr_map_to_source(pt->xattr_map, name, source);
+    }
+    size_t length = strlen(name);
+    if (length > XATTR_NAME_MAX) {
+        return -ERANGE;
+    }
+    memcpy(source->text, name, length + 1);
+    return 0;
+}
+
 void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
                     size_t size, int flags)
 {
@@ -45,16 +63,17 @@ void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char
     if (!inode) {
         return;
     }
+    FsXattrName source;
     g_auto(FsPathFd) at = fs_inode_path(inode);
     FsCredentialsSaved saved = {0};
-    int error = MIN(at.fd, 0);
+    int error = at.fd < 0 ? at.fd : source_name(pt, name, &source);
     if (!error && fs_request_acl_kills_sgid(fs_request_current()) &&
-        strcmp(name, "system.posix_acl_access") == 0) {
+        strcmp(name, FS_XATTR_ACL_ACCESS) == 0) {
         error = enter_outside_group(req, pt, &saved);
     }
     if (!error) {
         FsProcPath path = fs_resolve_proc_path(at.fd);
-        error = setxattr(path.text, name, value, size, flags) < 0 ? -errno : 0;
+        error = setxattr(path.text, source.text, value, size, flags) < 0 ? -errno : 0;
         fs_credentials_leave(&pt->credentials, &saved);
     }
     fuse_reply_err(req, -error);
@@ -62,23 +81,29 @@ void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char
 
 void fs_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
+    FsPassthrough *pt = fs_passthrough_of(req);
     g_autoptr(FsInode) inode = xattr_inode(req, ino);
     if (!inode) {
         return;
     }
+    FsXattrName source;
     g_auto(FsPathFd) at = fs_inode_path(inode);
-    FsProcPath path = fs_resolve_proc_path(at.fd);
-    fuse_reply_err(req, at.fd < 0 ? -at.fd : removexattr(path.text, name) < 0 ? errno : 0);
+    int error = at.fd < 0 ? at.fd : source_name(pt, name, &source);
+    if (!error) {
+        FsProcPath path = fs_resolve_proc_path(at.fd);
+        error = removexattr(path.text, source.text) < 0 ? -errno : 0;
+    }
+    fuse_reply_err(req, -error);
 }
 
-/* A value (@name) or the list of names (NULL): its length for @size 0, else itself. */
-static void get_and_reply(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+void fs_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
+    FsPassthrough *pt = fs_passthrough_of(req);
     g_autoptr(FsInode) inode = xattr_inode(req, ino);
     if (!inode) {
         return;
     }
-    size = MIN(size, MAX(XATTR_SIZE_MAX, XATTR_LIST_MAX));
+    size = MIN(size, XATTR_SIZE_MAX);
     char small[256];
     g_autofree char *large = size > sizeof(small) ? g_try_malloc(size) : NULL;
     char *buffer = size > sizeof(small) ? large : small;
@@ -86,14 +111,18 @@ static void get_and_reply(fuse_req_t req, fuse_ino_t ino, const char *name, size
         fuse_reply_err(req, ENOMEM);
         return;
     }
+    FsXattrName source;
+    int error = source_name(pt, name, &source);
+    if (error == -EPERM || error == -ERANGE) {
+        error = -ENODATA; /* denied, or too long: there is no such attribute to see */
+    }
     g_auto(FsPathFd) at = fs_inode_path(inode);
-    if (at.fd < 0) {
-        fuse_reply_err(req, -at.fd);
+    if (error || at.fd < 0) {
+        fuse_reply_err(req, at.fd < 0 ? -at.fd : -error);
         return;
     }
     FsProcPath path = fs_resolve_proc_path(at.fd);
-    ssize_t length =
-        name ? getxattr(path.text, name, buffer, size) : listxattr(path.text, buffer, size);
+    ssize_t length = getxattr(path.text, source.text, buffer, size);
     if (length < 0) {
         fuse_reply_err(req, errno);
     } else if (size == 0) {
@@ -103,12 +132,57 @@ static void get_and_reply(fuse_req_t req, fuse_ino_t ino, const char *name, size
     }
 }
 
-void fs_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+/* Of root in another pid namespace nothing more is known. */
+static bool sees_trusted(const struct fuse_ctx *caller)
 {
-    get_and_reply(req, ino, name, size);
+    return caller->pid == 0 ? caller->uid == 0 : fs_caller_is_admin(caller);
+}
+
+/* From the source's list in @list to what the caller is shown of it. Returns its new length. */
+static size_t translate_list(fuse_req_t req, char *list, size_t length)
+{
+    const FsXattrMap *map = fs_passthrough_of(req)->xattr_map;
+    int trusted = -1; /* not asked yet */
+    size_t used = 0;
+    for (size_t next, at = 0; at < length; at = next) {
+        const char *name = list + at;
+        next = at + strnlen(name, length - at) + 1;
+        const char *shown = next > length ? NULL : map ? fs_xattr_map_to_client(map, name) : name;
+        if (shown && g_str_has_prefix(shown, "trusted.")) {
+            trusted = trusted < 0 ? sees_trusted(fuse_req_ctx(req)) : trusted;
+            shown = trusted ? shown : NULL;
+        }
+        if (shown) {
+            size_t bytes = strlen(shown) + 1; /* at most those of @name: the list never grows */
+            memmove(list + used, shown, bytes);
+            used += bytes;
+        }
+    }
+    return used;
 }
 
 void fs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-    get_and_reply(req, ino, NULL, size);
+    g_autoptr(FsInode) inode = xattr_inode(req, ino);
+    if (!inode) {
+        return;
+    }
+    g_autofree char *list = g_try_malloc(XATTR_LIST_MAX);
+    g_auto(FsPathFd) at = fs_inode_path(inode);
+    if (!list || at.fd < 0) {
+        fuse_reply_err(req, list ? -at.fd : ENOMEM);
+        return;
+    }
+    FsProcPath path = fs_resolve_proc_path(at.fd);
+    ssize_t got = listxattr(path.text, list, XATTR_LIST_MAX);
+    size_t length = got < 0 ? 0 : translate_list(req, list, (size_t)got);
+    if (got < 0) {
+        fuse_reply_err(req, errno);
+    } else if (size == 0) {
+        fuse_reply_xattr(req, length);
+    } else if (length > size) {
+        fuse_reply_err(req, ERANGE);
+    } else {
+        fuse_reply_buf(req, list, length);
+    }
 }

@@ -157,6 +157,11 @@ const OptionSpec option_table[] = {
          "the source, not only those below it."},
     {"xattr", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(xattr), .initial = "yes",
      .help = "Offer extended attributes, and access control lists with them."},
+    {"xattrmap", 0, OPTION_STRING, OPTION_GROUP_DIRECTORY, FIELD(xattrmap),
+     .argument = "NAME|RULES",
+     .help =
+         "Give extended attributes other names on the source: NAME, such as user.virtiofs, puts "
+         "all of them below it; RULES say it one by one, as virtiofsd's option does."},
 
     {"list", 'l', OPTION_FLAG, OPTION_GROUP_LIST, FIELD(list),
      .help = "Print the partitions of DISK instead of serving it."},

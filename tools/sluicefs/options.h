@@ -48,6 +48,7 @@ typedef struct Options {
     double entry_timeout, attr_timeout;
     int passthrough_io; /* PassthroughIoChoice */
     bool writeback, xattr, idmap, export_support;
+    char *xattrmap;
 
     /* disk */
     bool list;

@@ -6,7 +6,10 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include <gio/gio.h>
+
 #include "fs/passthrough/passthrough.h"
+#include "fs/passthrough/xattr-map.h"
 #include "tools/sluicefs/serve.h"
 #include "tools/sluicefs/statistics.h"
 
@@ -43,6 +46,7 @@ static void *passthrough_open(const Options *options, const char *source, GError
     params.idmap = options->idmap;
     params.writeback = options->writeback;
     params.xattr = options->xattr;
+    params.xattr_map = options->xattrmap;
     params.noatime = (options->mount_set & MS_NOATIME) != 0;
     params.default_permissions = options->default_permissions;
     return fs_passthrough_new(&params, error);
@@ -111,15 +115,36 @@ static char *resolve_source(const char *source)
     return NULL;
 }
 
+/* What would fail only once the source is opened, in the background, fails here. */
+static bool check_options(const Options *options, GError **error)
+{
+    g_autoptr(FsXattrMap) map = NULL;
+
+    if (options->xattrmap == NULL) {
+        return true;
+    }
+    if (!options->xattr) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                    "xattrmap and xattr=no contradict each other");
+        return false;
+    }
+    map = fs_xattr_map_new(options->xattrmap, error);
+    return map != NULL;
+}
+
 int passthrough_run(Options *options)
 {
     guint count = options->arguments->len;
     const char *first = g_ptr_array_index(options->arguments, 0);
     const char *mountpoint = g_ptr_array_index(options->arguments, count - 1);
     const char *source = options->source, *shown;
+    g_autoptr(GError) error = NULL;
     char *resolved;
     int status;
 
+    if (!check_options(options, &error)) {
+        return command_usage_error(command_find("passthrough"), "%s", error->message);
+    }
     if (source == NULL && count == 1) {
         return command_usage_error(command_find("passthrough"),
                                    "passthrough needs SRC and MNT, only '%s' is given", first);
