@@ -27,7 +27,7 @@
 
 void block_open_params_init(BlockOpenParams *params)
 {
-    *params = (BlockOpenParams){.length = -1};
+    *params = (BlockOpenParams){.length = -1, .l2_cache = BLOCK_QCOW2_CACHE_BYTES};
 }
 
 /* A format that @head, the first bytes of an image, looks like; NULL: none that is known. */
@@ -226,6 +226,7 @@ static BlockNode *open_backing(const char *path, const Qcow2Header *header,
         .direct = params->direct,
         .wait_seconds = params->wait_seconds,
         .follow_backing = params->follow_backing,
+        .l2_cache = params->l2_cache,
         .no_links = !params->follow_backing, /* it would not lie beside the image */
         .length = -1,
     };
@@ -275,7 +276,7 @@ static BlockNode *open_qcow2(BlockNode *file, const char *path, const BlockOpenP
         backing = open_backing(path, &header, params, depth, error);
     }
     if (header.backing_name == NULL || backing != NULL) {
-        node = block_qcow2_new(file, backing, path, !file->read_only, error);
+        node = block_qcow2_new(file, backing, path, !file->read_only, params->l2_cache, error);
         if (node == NULL) {
             g_prefix_error(error, "'%s': ", path);
         }

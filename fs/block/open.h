@@ -26,6 +26,7 @@ typedef struct BlockOpenParams {
     double wait_seconds;  /**< for others who use the image */
     int64_t offset;       /**< bytes to skip at the beginning */
     int64_t length;       /**< bytes to use; -1: up to the end */
+    uint64_t l2_cache;    /**< bytes of a qcow2 image's L2 tables kept in memory */
     unsigned connections; /**< most connections to an NBD server; 0: one for each processor */
 } BlockOpenParams;
 

@@ -9,6 +9,7 @@ void block_qcow2_touch(Qcow2Writer *writer, Qcow2Table *table, uint64_t index)
     if (table->first == table->end) {
         table->first = index;
         table->end = index + 1;
+        block_qcow2_pin_again(table);
         g_ptr_array_add(writer->dirty_tables, table);
     } else {
         table->first = MIN(table->first, index);
@@ -128,6 +129,7 @@ static int write_tables(Qcow2Writer *writer)
             return result;
         }
         table->first = table->end = 0;
+        block_qcow2_unpin(table);
         g_ptr_array_set_size(writer->dirty_tables, (gint)writer->dirty_tables->len - 1);
     }
     return 0;
@@ -172,8 +174,15 @@ static int release_unneeded(Qcow2Writer *writer)
 int block_qcow2_commit(Qcow2Writer *writer)
 {
     BlockNode *file = writer->qcow2->file;
-    int result = writer->failed ? -EIO : write_blocks(writer);
+    int result;
 
+    if (writer->failed) {
+        return -EIO;
+    }
+    if (!atomic_load(&writer->dirty)) {
+        return block_co_flush(file);
+    }
+    result = write_blocks(writer);
     if (result == 0) {
         result = write_refcount_table(writer);
     }

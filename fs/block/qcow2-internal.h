@@ -4,8 +4,8 @@
  *
  * How it works: a disk's clusters are found by two levels of tables. The first
  * (L1) is in memory from the beginning. A table of the second level (L2) is
- * read when it is first needed and stays: 8 bytes for each cluster of the part of
- * the disk that is used. Entries are read without a lock, by any worker.
+ * read when it is needed, and stays while there is room (qcow2-cache.c). Entries are read without a
+ * lock, by any worker.
  */
 #ifndef SLUICE_FS_BLOCK_QCOW2_INTERNAL_H
 #define SLUICE_FS_BLOCK_QCOW2_INTERNAL_H
@@ -24,19 +24,37 @@ typedef struct Qcow2Writer Qcow2Writer;
 
 /** A table of the second level; entries as they are in the file (big-endian). */
 typedef struct Qcow2Table {
-    uint64_t offset;   /**< in the file */
+    _Atomic(uint64_t) generation; /**< changes when the slot gets another table */
+    _Atomic(bool) used;           /**< since the clock's hand was here */
+    _Atomic(unsigned) pins;       /**< not 0: it stays */
+    uint64_t l1;                  /**< which; under the cache's lock */
+    uint64_t offset;              /**< in the file */
     size_t first, end; /**< entries that the file does not have yet; under the writer's lock */
     _Atomic(uint64_t) entries[];
 } Qcow2Table;
+
+typedef struct Qcow2Load Qcow2Load;
+
+/** The tables that are in memory. */
+typedef struct Qcow2Cache {
+    AioCoMutex lock;   /* of the fields below; never held during I/O */
+    AioCoQueue loaded; /* a table has been read, or not */
+    Qcow2Load *loads;
+    GPtrArray *slots; /* of Qcow2Table */
+    size_t limit;     /* so many, if not all are pinned */
+    size_t hand;      /* of the clock */
+} Qcow2Cache;
 
 typedef struct BlockQcow2 {
     BlockNode node;
     BlockNode *file;    /* referenced */
     BlockNode *backing; /* referenced; NULL: zeros */
     Qcow2Header header;
-    unsigned l2_bits;      /* a table of the second level has 1 << this entries */
-    _Atomic(uint64_t) *l1; /* places of the tables, host order */
-    _Atomic(Qcow2Table *) *l2;
+    unsigned l2_bits;          /* a table of the second level has 1 << this entries */
+    size_t l1_room;            /* numbers that l1 and l2 have room for */
+    _Atomic(uint64_t) *l1;     /* places of the tables, host order */
+    _Atomic(Qcow2Table *) *l2; /* those in memory */
+    Qcow2Cache cache;
     _Atomic(uint64_t) file_end; /* bytes of the file; behind it there are zeros */
     /* Features that we do not keep up to date (bitmaps) are announced still: nothing may change. */
     _Atomic(bool) clears_features;
@@ -76,8 +94,37 @@ static inline uint64_t qcow2_clusters_of(const BlockQcow2 *qcow2, uint64_t bytes
  */
 int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Qcow2Run *run);
 
-/** Read the table of @offset. In a coroutine. 0 or negative errno. */
+/** The same in a coroutine, which reads the table if it must. */
+int block_qcow2_find(BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Qcow2Run *run);
+
+/** Keep at most @bytes of tables in memory (a few tables at least). */
+void block_qcow2_cache_init(BlockQcow2 *qcow2, uint64_t bytes);
+void block_qcow2_cache_fini(BlockQcow2 *qcow2);
+
+/** Whether @pinned tables with changes are too many. */
+bool block_qcow2_cache_is_strained(const BlockQcow2 *qcow2, size_t pinned);
+
+/** Read the table of @offset; it may be gone again at once. In a coroutine. 0 or negative errno. */
 int block_qcow2_load(BlockQcow2 *qcow2, uint64_t offset);
+
+/**
+ * The table of @offset, which stays until the pin is taken away. In a coroutine. 0 or
+ * negative errno.
+ */
+int block_qcow2_pin(BlockQcow2 *qcow2, uint64_t offset, Qcow2Table **table);
+
+/** Another pin, for one that has one. Any thread. */
+static inline void block_qcow2_pin_again(Qcow2Table *table)
+{
+    atomic_fetch_add_explicit(&table->pins, 1, memory_order_relaxed);
+}
+void block_qcow2_unpin(Qcow2Table *table);
+
+/**
+ * A new, empty table for the index @l1, which has none, at @place of the file; pinned. In a
+ * coroutine. NULL: no memory.
+ */
+Qcow2Table *block_qcow2_add_table(BlockQcow2 *qcow2, uint64_t l1, uint64_t place);
 
 static inline uint64_t qcow2_l1_index(const BlockQcow2 *qcow2, uint64_t offset)
 {

@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * From an offset on the disk to a place in the file.
- *
- * A table of the second level is published once, by compare and exchange: of two
- * workers that read the same one at once, one throws its copy away.
+ * From an offset on the disk to a place in the file. How a table can be looked at without a
+ * lock: see qcow2-cache.c.
  */
 #include <errno.h>
 
 #include "fs/block/qcow2-internal.h"
-
-static uint64_t table_bytes(const BlockQcow2 *qcow2)
-{
-    return UINT64_C(8) << qcow2->l2_bits;
-}
 
 bool block_qcow2_is_in_file(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length)
 {
@@ -66,28 +59,19 @@ static uint64_t untabled(const BlockQcow2 *qcow2, uint64_t offset, uint64_t leng
     return MIN(next << bits, end) - offset;
 }
 
-int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Qcow2Run *run)
+static uint64_t entry_at(const Qcow2Table *table, uint64_t index)
 {
-    const unsigned bits = qcow2->header.cluster_bits;
-    const uint64_t size = qcow2_cluster_size(qcow2), inside = offset & (size - 1);
-    const uint64_t entries = UINT64_C(1) << qcow2->l2_bits;
-    uint64_t index = qcow2_l2_index(qcow2, offset), covered;
-    const uint64_t l1 = qcow2_l1_index(qcow2, offset);
-    const Qcow2Table *table;
-    int result;
+    return GUINT64_FROM_BE(atomic_load_explicit(&table->entries[index], memory_order_acquire));
+}
 
-    if (atomic_load_explicit(&qcow2->l1[l1], memory_order_acquire) == 0) {
-        *run = (Qcow2Run){.kind = QCOW2_KIND_BELOW, .length = untabled(qcow2, offset, length)};
-        return 0;
-    }
-    length = MIN(length, ((entries - index) << bits) - inside);
-    table = atomic_load_explicit(&qcow2->l2[l1], memory_order_acquire);
-    if (table == NULL) {
-        return -EAGAIN;
-    }
-    result = parse_entry(
-        qcow2, GUINT64_FROM_BE(atomic_load_explicit(&table->entries[index], memory_order_acquire)),
-        run);
+/* What @table says, for at most @length bytes, which it covers. */
+static int map_in_table(const BlockQcow2 *qcow2, const Qcow2Table *table, uint64_t offset,
+                        uint64_t length, Qcow2Run *run)
+{
+    const uint64_t size = qcow2_cluster_size(qcow2), inside = offset & (size - 1);
+    uint64_t index = qcow2_l2_index(qcow2, offset), covered;
+    int result = parse_entry(qcow2, entry_at(table, index), run);
+
     if (result < 0) {
         return result;
     }
@@ -96,18 +80,45 @@ int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Q
         Qcow2Run next;
 
         index++;
-        if (parse_entry(
-                qcow2,
-                GUINT64_FROM_BE(atomic_load_explicit(&table->entries[index], memory_order_acquire)),
-                &next) < 0 ||
+        if (parse_entry(qcow2, entry_at(table, index), &next) < 0 ||
             !continues(run, &next, covered)) {
             break;
         }
     }
     run->length = MIN(length, covered - inside);
     run->host_offset += inside;
+    return 0;
+}
+
+int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Qcow2Run *run)
+{
+    const unsigned bits = qcow2->header.cluster_bits + qcow2->l2_bits;
+    const uint64_t l1 = qcow2_l1_index(qcow2, offset);
+    Qcow2Table *table;
+    uint64_t generation;
+    int result;
+
+    if (atomic_load_explicit(&qcow2->l1[l1], memory_order_acquire) == 0) {
+        *run = (Qcow2Run){.kind = QCOW2_KIND_BELOW, .length = untabled(qcow2, offset, length)};
+        return 0;
+    }
+    table = atomic_load_explicit(&qcow2->l2[l1], memory_order_acquire);
+    if (table == NULL) {
+        return -EAGAIN;
+    }
+    generation = atomic_load_explicit(&table->generation, memory_order_acquire);
+    if (atomic_load_explicit(&qcow2->l2[l1], memory_order_acquire) != table) {
+        return -EAGAIN;
+    }
+    result = map_in_table(qcow2, table, offset, MIN(length, ((l1 + 1) << bits) - offset), run);
+    if (atomic_load_explicit(&table->generation, memory_order_relaxed) != generation) {
+        return -EAGAIN; /* it was another one */
+    }
+    if (!atomic_load_explicit(&table->used, memory_order_relaxed)) {
+        atomic_store_explicit(&table->used, true, memory_order_relaxed);
+    }
     /* A file may end within its last cluster, or before it: there it reads as zeros. */
-    if (run->kind == QCOW2_KIND_DATA &&
+    if (result == 0 && run->kind == QCOW2_KIND_DATA &&
         !block_qcow2_is_in_file(qcow2, run->host_offset, run->length)) {
         if (block_qcow2_is_in_file(qcow2, run->host_offset, 1)) {
             run->length = atomic_load(&qcow2->file_end) - run->host_offset;
@@ -115,31 +126,18 @@ int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Q
             run->kind = QCOW2_KIND_ZERO;
         }
     }
-    return 0;
+    return result;
 }
 
-int block_qcow2_load(BlockQcow2 *qcow2, uint64_t offset)
+int block_qcow2_find(BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Qcow2Run *run)
 {
-    const uint64_t l1 = qcow2_l1_index(qcow2, offset);
-    const uint64_t at = atomic_load_explicit(&qcow2->l1[l1], memory_order_relaxed);
-    Qcow2Table *table, *nobody = NULL;
     int result;
 
-    if (at & (qcow2_cluster_size(qcow2) - 1) ||
-        !block_qcow2_is_in_file(qcow2, at, table_bytes(qcow2))) {
-        return -EIO;
-    }
-    table = g_try_malloc(sizeof(*table) + table_bytes(qcow2));
-    if (table == NULL) {
-        return -ENOMEM;
-    }
-    table->offset = at;
-    table->first = table->end = 0;
-    result = block_co_read(qcow2->file, (void *)table->entries, table_bytes(qcow2), (int64_t)at);
-    if (result < 0 ||
-        !atomic_compare_exchange_strong_explicit(&qcow2->l2[l1], &nobody, table,
-                                                 memory_order_acq_rel, memory_order_acquire)) {
-        g_free(table);
+    while ((result = block_qcow2_map(qcow2, offset, length, run)) == -EAGAIN) {
+        result = block_qcow2_load(qcow2, offset);
+        if (result < 0) {
+            break;
+        }
     }
     return result;
 }

@@ -190,11 +190,9 @@ static void read_coroutine(void *opaque)
     read.qcow2 = aio_container_of(read.request->node, BlockQcow2, node);
     while (done < length && read.result == 0) {
         Qcow2Run run;
-        int result = block_qcow2_map(read.qcow2, begin + done, length - done, &run);
+        int result = block_qcow2_find(read.qcow2, begin + done, length - done, &run);
 
-        if (result == -EAGAIN) {
-            result = block_qcow2_load(read.qcow2, begin + done);
-        } else if (result == 0) {
+        if (result == 0) {
             read_run(&read, &run, begin + done, done);
             done += run.length;
         }
@@ -258,14 +256,8 @@ static void status_coroutine(void *opaque)
     BlockQcow2 *qcow2 = aio_container_of(request->node, BlockQcow2, node);
     const uint64_t offset = (uint64_t)request->offset;
     Qcow2Run run;
-    int result;
+    int result = block_qcow2_find(qcow2, offset, request->length, &run);
 
-    while ((result = block_qcow2_map(qcow2, offset, request->length, &run)) == -EAGAIN) {
-        result = block_qcow2_load(qcow2, offset);
-        if (result < 0) {
-            break;
-        }
-    }
     if (result < 0) {
         block_complete(request, result);
     } else {

@@ -45,7 +45,32 @@ static int load_block(Qcow2Writer *writer, uint64_t index)
         return result;
     }
     writer->blocks[index] = block;
+    g_array_append_val(writer->loaded, index);
     return 0;
+}
+
+/*
+ * Give back blocks that the file has and nobody has looked at for a while (a clock, as in
+ * qcow2-cache.c), until there is room for one more. If all have changes there is none: the
+ * next change begins with a commit.
+ */
+static void make_room(Qcow2Writer *writer)
+{
+    for (guint i = 2 * writer->loaded->len;
+         i > 0 && writer->loaded->len >= block_qcow2_blocks_limit(writer->qcow2); i--) {
+        const guint at = writer->hand++ % writer->loaded->len;
+        const uint64_t index = g_array_index(writer->loaded, uint64_t, at);
+
+        if (writer->block_dirty[index]) {
+            continue;
+        }
+        if (writer->block_used[index]) {
+            writer->block_used[index] = false;
+            continue;
+        }
+        g_free(g_steal_pointer(&writer->blocks[index]));
+        g_array_remove_index_fast(writer->loaded, at);
+    }
 }
 
 void block_qcow2_store_refcount(uint8_t *block, unsigned order, uint64_t index, uint64_t value)
@@ -143,9 +168,11 @@ static int grow_table(Qcow2Writer *writer, uint64_t needed)
     writer->table = g_renew(uint64_t, writer->table, entries);
     writer->blocks = g_renew(uint8_t *, writer->blocks, entries);
     writer->block_dirty = g_renew(uint8_t, writer->block_dirty, entries);
+    writer->block_used = g_renew(uint8_t, writer->block_used, entries);
     memset(writer->table + old_entries, 0, (entries - old_entries) * sizeof(uint64_t));
     memset(writer->blocks + old_entries, 0, (entries - old_entries) * sizeof(uint8_t *));
     memset(writer->block_dirty + old_entries, 0, entries - old_entries);
+    memset(writer->block_used + old_entries, 0, entries - old_entries);
     writer->table_entries = entries;
     writer->table_offset = cluster << bits;
     writer->table_moved = true;
@@ -171,9 +198,11 @@ static int need_block(Qcow2Writer *writer, uint64_t index)
             return result;
         }
     }
+    writer->block_used[index] = true;
     if (writer->blocks[index] != NULL) {
         return 0;
     }
+    make_room(writer);
     if (writer->table[index] != 0) {
         return load_block(writer, index);
     }
@@ -185,6 +214,7 @@ static int need_block(Qcow2Writer *writer, uint64_t index)
     if (writer->blocks[index] == NULL) {
         return -ENOMEM;
     }
+    g_array_append_val(writer->loaded, index);
     writer->table[index] = cluster << writer->qcow2->header.cluster_bits;
     writer->block_dirty[index] = true;
     writer->block_added = true;
@@ -293,7 +323,9 @@ static bool read_refcount_table(Qcow2Writer *writer, GError **error)
     writer->table = g_try_malloc0(bytes);
     writer->blocks = g_try_new0(uint8_t *, writer->table_entries);
     writer->block_dirty = g_try_malloc0(writer->table_entries);
-    if (writer->table == NULL || writer->blocks == NULL || writer->block_dirty == NULL) {
+    writer->block_used = g_try_malloc0(writer->table_entries);
+    if (writer->table == NULL || writer->blocks == NULL || writer->block_dirty == NULL ||
+        writer->block_used == NULL) {
         return refuse(error, "not enough memory for its refcount table");
     }
     result = block_read_now(qcow2->file, writer->table, bytes, (int64_t)writer->table_offset);
@@ -360,9 +392,13 @@ bool block_qcow2_writer_new(BlockQcow2 *qcow2, GError **error)
     }
     writer = qcow2->writer = g_new0(Qcow2Writer, 1);
     writer->qcow2 = qcow2;
+    atomic_init(&writer->size, qcow2->header.size);
     aio_co_mutex_init(&writer->lock);
+    aio_co_mutex_init(&writer->growing);
+    aio_co_queue_init(&writer->allocated);
     writer->unneeded = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     writer->dirty_tables = g_ptr_array_new();
+    writer->loaded = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     atomic_init(&qcow2->clears_features, qcow2->header.autoclear != 0);
     if (!read_refcount_table(writer, error) || !find_end(writer, error) ||
         !fill_up(writer, error)) {
@@ -398,15 +434,18 @@ void block_qcow2_writer_free(Qcow2Writer *writer)
     if (writer == NULL) {
         return;
     }
-    for (uint64_t i = 0; writer->blocks != NULL && i < writer->table_entries; i++) {
-        g_free(writer->blocks[i]);
+    for (guint i = 0; i < writer->loaded->len; i++) {
+        g_free(writer->blocks[g_array_index(writer->loaded, uint64_t, i)]);
     }
     g_free(writer->blocks);
     g_free(writer->block_dirty);
+    g_free(writer->block_used);
+    g_array_free(writer->loaded, TRUE);
     g_free(writer->table);
     g_array_free(writer->unneeded, TRUE);
     g_ptr_array_free(writer->dirty_tables, TRUE);
     aio_co_mutex_fini(&writer->lock);
+    aio_co_mutex_fini(&writer->growing);
     g_free(writer);
 }
 

@@ -2,11 +2,19 @@
 /*
  * Writing what is not one run of data that may be written in place.
  *
- * How it works: a coroutine under the writer's lock, so that one at a time changes tables.
- * What needs a new cluster is written there, with the rest of the cluster from
- * where it was before; then the table is changed in memory, from when on
- * everybody finds it. New clusters lie where the file has never been: what is not
- * written of them reads as zeros.
+ * How it works: what needs new clusters is an allocation. Under the writer's lock it takes
+ * clusters behind the end of the file and enters the list of allocations under way. Then, with the
+ * lock free for others, data is written there, with the rest of the first and last cluster from
+ * where it was before: many allocations do so at once. Under the lock again the table is changed
+ * in memory, from when on everybody finds the new place, and the allocation leaves the list.
+ * New clusters lie where the file has never been: what is not written of them reads as zeros.
+ *
+ * Who wants to change a cluster that is in the list waits, and then looks again: it is in place
+ * by then, or as it was. He has none in the list himself, so nobody waits in a circle.
+ *
+ * A commit holds the lock. What it finds in the tables leads to data that was written before, and
+ * so is durable before the tables are; what is in the list is not in the tables, and lost is at
+ * worst the space.
  *
  * Zeros: of a cluster in place the bytes are zeroed below; a cluster that is not here, or
  * compressed, is marked as reading zero (version 3) or written.
@@ -16,7 +24,7 @@
 #include "aio/iov.h"
 #include "fs/block/qcow2-writer.h"
 
-/* The table of @offset, made if there is none. */
+/* The table of @offset, pinned, made if there is none. */
 static int need_table(Qcow2Writer *writer, uint64_t offset, Qcow2Table **table)
 {
     BlockQcow2 *qcow2 = writer->qcow2;
@@ -24,26 +32,18 @@ static int need_table(Qcow2Writer *writer, uint64_t offset, Qcow2Table **table)
     uint64_t place;
     int result;
 
-    *table = atomic_load_explicit(&qcow2->l2[l1], memory_order_acquire);
-    if (*table != NULL) {
-        return 0;
-    }
     if (atomic_load(&qcow2->l1[l1]) != 0) {
-        result = block_qcow2_load(qcow2, offset);
-        *table = atomic_load_explicit(&qcow2->l2[l1], memory_order_acquire);
-        return result;
+        return block_qcow2_pin(qcow2, offset, table);
     }
     result = block_qcow2_allocate(writer, 1, &place);
     if (result < 0) {
         return result;
     }
-    *table = g_try_malloc0(sizeof(**table) + (UINT64_C(8) << qcow2->l2_bits));
+    *table = block_qcow2_add_table(qcow2, l1, place);
     if (*table == NULL) {
+        block_qcow2_release(writer, place);
         return -ENOMEM;
     }
-    (*table)->offset = place;
-    atomic_store_explicit(&qcow2->l2[l1], *table, memory_order_release);
-    atomic_store_explicit(&qcow2->l1[l1], place, memory_order_release);
     if (writer->l1_first == writer->l1_end) {
         writer->l1_first = l1;
         writer->l1_end = l1 + 1;
@@ -88,14 +88,16 @@ static void set_entry(Qcow2Writer *writer, Qcow2Table *table, uint64_t index, ui
 /* Copy @length bytes of the disk at @from, as they are now, to @to in the file. */
 static int copy_up(BlockQcow2 *qcow2, uint64_t from, uint64_t length, uint64_t to)
 {
+    const uint64_t size = (uint64_t)qcow2->node.size;
     g_autofree char *buffer = NULL;
     Qcow2Run run;
     int result;
 
-    if (length == 0) {
+    if (length == 0 || from >= size) {
         return 0;
     }
-    result = block_qcow2_map(qcow2, from, length, &run);
+    length = MIN(length, size - from); /* it may be growing: zeros behind the old end */
+    result = block_qcow2_find(qcow2, from, length, &run);
     if (result < 0) {
         return result;
     }
@@ -126,64 +128,161 @@ static int write_part(BlockQcow2 *qcow2, const BlockRequest *request, uint64_t s
     return block_co_run(qcow2->file, &part);
 }
 
+/* --- allocations under way --- */
+
+struct Qcow2Allocation {
+    Qcow2Allocation *next;
+    uint64_t begin, end; /* of the disk, whole clusters */
+};
+
+/* Where the first allocation under way in a range of the disk begins, or @end. */
+static uint64_t first_under_way(const Qcow2Writer *writer, uint64_t begin, uint64_t end)
+{
+    for (const Qcow2Allocation *one = writer->allocations; one != NULL; one = one->next) {
+        if (one->begin < end && begin < one->end) {
+            end = MAX(one->begin, begin);
+        }
+    }
+    return end;
+}
+
+static void allocation_ends(Qcow2Writer *writer, Qcow2Allocation *allocation)
+{
+    Qcow2Allocation **link = &writer->allocations;
+
+    while (*link != allocation) {
+        link = &(*link)->next;
+    }
+    *link = allocation->next;
+    aio_co_queue_wake_all(&writer->allocated);
+}
+
+/* --- writing --- */
+
+/* A write to new clusters: a range of the disk, whole clusters but for the disk's end. */
+typedef struct NewClusters {
+    Qcow2Allocation allocation;
+    Qcow2Table *table;     /* pinned */
+    uint64_t index, count; /* of its entries */
+    uint64_t place;        /* in the file */
+    uint64_t end;          /* of the disk: as far as there are bytes */
+} NewClusters;
+
 /*
- * Write to new clusters: from @offset up to the next cluster that can be written in place, the end
- * of its table, or @length bytes. *@bytes: how many were written.
+ * From @offset up to the next cluster that is in place or under way, the end of its table, or
+ * @length bytes.
+ */
+static int take_clusters(Qcow2Writer *writer, uint64_t offset, uint64_t length, NewClusters *new)
+{
+    const BlockQcow2 *qcow2 = writer->qcow2;
+    const unsigned bits = qcow2->header.cluster_bits;
+    const uint64_t begin = offset >> bits << bits, entries = UINT64_C(1) << qcow2->l2_bits;
+    const uint64_t end = first_under_way(writer, begin, offset + length);
+    int result = need_table(writer, offset, &new->table);
+
+    if (result < 0) {
+        return result;
+    }
+    new->index = qcow2_l2_index(qcow2, offset);
+    new->count = 1; /* one that is said to be in place, behind the end of the file, is not */
+    while (new->index + new->count < entries && begin + (new->count << bits) < end &&
+           !is_in_place(qcow2, entry_at(new->table, new->index + new->count))) {
+        new->count++;
+    }
+    result = block_qcow2_allocate(writer, new->count, &new->place);
+    if (result < 0) {
+        block_qcow2_unpin(new->table);
+        return result;
+    }
+    new->end = MIN(begin + (new->count << bits), writer->size);
+    new->allocation = (Qcow2Allocation){
+        .next = writer->allocations, .begin = begin, .end = begin + (new->count << bits)};
+    writer->allocations = &new->allocation;
+    return 0;
+}
+
+static int fill_clusters(BlockQcow2 *qcow2, const BlockRequest *request, uint64_t skip,
+                         uint64_t offset, uint64_t length, const NewClusters *new)
+{
+    const uint64_t begin = new->allocation.begin, end = offset + length;
+    int result = copy_up(qcow2, begin, offset - begin, new->place);
+
+    if (result == 0) {
+        result = copy_up(qcow2, end, new->end - end, new->place + (end - begin));
+    }
+    if (result == 0) {
+        result = write_part(qcow2, request, skip, length, new->place + (offset - begin));
+    }
+    return result;
+}
+
+/* Everybody finds the new place, unless there was an error. */
+static void show_clusters(Qcow2Writer *writer, NewClusters *new, int result)
+{
+    const unsigned bits = writer->qcow2->header.cluster_bits;
+
+    for (uint64_t i = 0; i < new->count; i++) {
+        const uint64_t place = new->place + (i << bits);
+
+        if (result == 0) {
+            set_entry(writer, new->table, new->index + i, place | QCOW2_COPIED);
+        } else {
+            block_qcow2_release(writer, place);
+        }
+    }
+    block_qcow2_unpin(new->table);
+    allocation_ends(writer, &new->allocation);
+}
+
+/*
+ * Write from @offset on where it is not in place; less than @length bytes if something else
+ * comes there. *@bytes: how many were written; 0 with success: look again at what is there. Under
+ * the lock, which it releases meanwhile.
  */
 static int write_new(Qcow2Writer *writer, const BlockRequest *request, uint64_t skip,
                      uint64_t offset, uint64_t length, uint64_t *bytes)
 {
     BlockQcow2 *qcow2 = writer->qcow2;
-    const unsigned bits = qcow2->header.cluster_bits;
-    const uint64_t size = qcow2_cluster_size(qcow2), first = offset & ~(size - 1);
-    const uint64_t index = qcow2_l2_index(qcow2, offset), entries = UINT64_C(1) << qcow2->l2_bits;
-    uint64_t count = 0, place, end, tail;
-    Qcow2Table *table;
-    int result = need_table(writer, offset, &table);
+    NewClusters new;
+    Qcow2Run run;
+    int result;
 
+    *bytes = 0;
+    if (first_under_way(writer, offset, offset + 1) == offset) {
+        aio_co_queue_wait(&writer->allocated, &writer->lock);
+        return 0;
+    }
+    result = block_qcow2_find(qcow2, offset, length, &run);
+    if (result < 0 || (run.kind == QCOW2_KIND_DATA && run.copied)) {
+        return result; /* somebody was faster */
+    }
+    result = take_clusters(writer, offset, length, &new);
     if (result < 0) {
         return result;
     }
-    while (index + count < entries && first + (count << bits) < offset + length &&
-           !is_in_place(qcow2, entry_at(table, index + count))) {
-        count++;
-    }
-    /* A cluster that is said to be in place, behind the end of the file, is not. */
-    count = MAX(count, 1);
-    result = block_qcow2_allocate(writer, count, &place);
-    if (result < 0) {
-        return result;
-    }
-    end = MIN(first + (count << bits), qcow2->header.size);
-    *bytes = MIN(length, end - offset);
-    tail = end - (offset + *bytes);
-    result = copy_up(qcow2, first, offset - first, place);
-    if (result == 0) {
-        result = copy_up(qcow2, offset + *bytes, tail, place + (offset + *bytes - first));
-    }
-    if (result == 0) {
-        result = write_part(qcow2, request, skip, *bytes, place + (offset - first));
-    }
-    for (uint64_t i = 0; i < count; i++) {
-        if (result == 0) {
-            set_entry(writer, table, index + i, (place + (i << bits)) | QCOW2_COPIED);
-        } else {
-            block_qcow2_release(writer, place + (i << bits));
-        }
-    }
+    aio_co_mutex_unlock(&writer->lock);
+    *bytes = MIN(length, new.end - offset);
+    result = fill_clusters(qcow2, request, skip, offset, *bytes, &new);
+    aio_co_mutex_lock(&writer->lock);
+    show_clusters(writer, &new, result);
     return result;
 }
 
-/* What is at @offset; in a coroutine. */
-static int find(BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Qcow2Run *run)
+/* Begin a change of tables. 0 with the writer's lock, or negative errno without it. */
+static int lock_tables(Qcow2Writer *writer)
 {
-    int result;
+    int result = 0;
 
-    while ((result = block_qcow2_map(qcow2, offset, length, run)) == -EAGAIN) {
-        result = block_qcow2_load(qcow2, offset);
-        if (result < 0) {
-            break;
-        }
+    aio_co_mutex_lock(&writer->lock);
+    if (block_qcow2_cache_is_strained(writer->qcow2, writer->dirty_tables->len) ||
+        writer->loaded->len > block_qcow2_blocks_limit(writer->qcow2)) {
+        result = block_qcow2_commit(writer);
+    }
+    if (writer->failed) {
+        result = -EIO;
+    }
+    if (result < 0) {
+        aio_co_mutex_unlock(&writer->lock);
     }
     return result;
 }
@@ -198,15 +297,16 @@ static int write_range(Qcow2Writer *writer, const BlockRequest *request, uint64_
         uint64_t bytes = 0;
         Qcow2Run run;
 
-        result = find(writer->qcow2, offset + done, length - done, &run);
+        result = block_qcow2_find(writer->qcow2, offset + done, length - done, &run);
         if (result < 0) {
             break;
         }
         if (run.kind == QCOW2_KIND_DATA && run.copied) {
             bytes = run.length;
             result = write_part(writer->qcow2, request, done, bytes, run.host_offset);
-        } else {
+        } else if ((result = lock_tables(writer)) == 0) {
             result = write_new(writer, request, done, offset + done, length - done, &bytes);
+            aio_co_mutex_unlock(&writer->lock);
         }
         done += bytes;
     }
@@ -225,23 +325,53 @@ static int write_zeros(Qcow2Writer *writer, uint64_t offset, uint64_t length)
     return write_range(writer, &request, offset, length);
 }
 
-/* Make one cluster, or the part of it that is asked for, read as zeros. */
+/* A whole cluster that is not in place reads as zeros; *@done: it is so. Under the lock. */
+static int mark_zero(Qcow2Writer *writer, uint64_t offset, bool *done)
+{
+    Qcow2Table *table;
+    Qcow2Run run;
+    int result;
+
+    *done = false;
+    if (first_under_way(writer, offset, offset + 1) == offset) {
+        aio_co_queue_wait(&writer->allocated, &writer->lock);
+        return 0;
+    }
+    result = block_qcow2_find(writer->qcow2, offset, 1, &run);
+    if (result < 0 || (run.kind == QCOW2_KIND_DATA && run.copied)) {
+        return result;
+    }
+    result = need_table(writer, offset, &table);
+    if (result == 0) {
+        set_entry(writer, table, qcow2_l2_index(writer->qcow2, offset), QCOW2_READS_ZERO);
+        block_qcow2_unpin(table);
+        *done = true;
+    }
+    return result;
+}
+
+/*
+ * Make one cluster, or the part of it that is asked for, read as zeros. *@bytes: how many do; 0
+ * with success: look again at what is there.
+ */
 static int zero_cluster(Qcow2Writer *writer, uint64_t offset, uint64_t length, uint64_t *bytes)
 {
     const BlockQcow2 *qcow2 = writer->qcow2;
     const uint64_t size = qcow2_cluster_size(qcow2), inside = offset & (size - 1);
-    const uint64_t whole = MIN(size, qcow2->header.size - (offset - inside));
-    Qcow2Table *table;
+    const uint64_t whole = MIN(size, atomic_load(&writer->size) - (offset - inside));
+    bool done = false;
     int result;
 
     *bytes = MIN(length, whole - inside);
     if (qcow2->header.version < 3 || *bytes < whole) {
         return write_zeros(writer, offset, *bytes);
     }
-    result = need_table(writer, offset, &table);
+    result = lock_tables(writer);
     if (result == 0) {
-        set_entry(writer, table, qcow2_l2_index(qcow2, offset), QCOW2_READS_ZERO);
+        result = mark_zero(writer, offset, &done);
+        aio_co_mutex_unlock(&writer->lock);
     }
+    *bytes = done ? *bytes : 0;
     return result;
 }
 
@@ -273,7 +403,7 @@ static int zero_range(Qcow2Writer *writer, uint64_t offset, uint64_t length, uns
         uint64_t bytes = 0;
         Qcow2Run run;
 
-        result = find(qcow2, offset + done, length - done, &run);
+        result = block_qcow2_find(qcow2, offset + done, length - done, &run);
         if (result < 0) {
             break;
         }
@@ -292,7 +422,7 @@ static int zero_range(Qcow2Writer *writer, uint64_t offset, uint64_t length, uns
 
 /*
  * The last cluster has room behind the disk's end that nobody ever looked at. A backing file that
- * goes on behind the end would show through.
+ * goes on behind the end would show through. One at a time.
  */
 static int grow(Qcow2Writer *writer, uint64_t size)
 {
@@ -307,25 +437,35 @@ static int grow(Qcow2Writer *writer, uint64_t size)
     if (qcow2->backing != NULL && (uint64_t)qcow2->backing->size > old) {
         return -EOPNOTSUPP;
     }
+    result = lock_tables(writer);
+    if (result < 0) {
+        return result;
+    }
     result = block_qcow2_grow_tables(writer, size);
     if (result == 0) {
-        qcow2->header.size = size;
+        writer->size = size;
+    }
+    aio_co_mutex_unlock(&writer->lock);
+    if (result == 0) {
         result = zero_range(writer, old, MIN(rest, size - old), 0, false);
     }
+    aio_co_mutex_lock(&writer->lock);
     if (result == 0) {
         result = block_qcow2_write_size(writer, size);
     }
     if (result == 0) {
         qcow2->node.size = (int64_t)size;
     } else {
-        qcow2->header.size = old;
+        writer->size = old;
     }
+    aio_co_mutex_unlock(&writer->lock);
     return result;
 }
 
 static int change(Qcow2Writer *writer, BlockRequest *request)
 {
     const uint64_t offset = (uint64_t)request->offset, length = request->length;
+    int result;
 
     switch (request->op) {
     case BLOCK_WRITE:
@@ -335,32 +475,45 @@ static int change(Qcow2Writer *writer, BlockRequest *request)
     case BLOCK_DISCARD:
         return zero_range(writer, offset, length, BLOCK_MAY_UNMAP, true);
     case BLOCK_GROW:
-        return grow(writer, offset);
+        aio_co_mutex_lock(&writer->growing);
+        result = grow(writer, offset);
+        aio_co_mutex_unlock(&writer->growing);
+        return result;
     default:
         return 0;
     }
 }
 
+static int prepare(Qcow2Writer *writer)
+{
+    int result = 0;
+
+    if (atomic_load(&writer->failed)) {
+        return -EIO;
+    }
+    if (atomic_load(&writer->qcow2->clears_features)) {
+        aio_co_mutex_lock(&writer->lock);
+        result = block_qcow2_clear_features(writer);
+        aio_co_mutex_unlock(&writer->lock);
+    }
+    return result;
+}
+
 static void change_coroutine(void *opaque)
 {
     BlockRequest *request = opaque;
-    BlockQcow2 *qcow2 = aio_container_of(request->node, BlockQcow2, node);
-    Qcow2Writer *writer = qcow2->writer;
-    int result = 0;
+    Qcow2Writer *writer = aio_container_of(request->node, BlockQcow2, node)->writer;
+    const bool flush = request->op == BLOCK_FLUSH;
+    int result = flush ? 0 : prepare(writer);
 
-    aio_co_mutex_lock(&writer->lock);
-    if (writer->failed) {
-        result = -EIO;
-    } else if (request->op != BLOCK_FLUSH) {
-        result = block_qcow2_clear_features(writer);
-    }
     if (result == 0) {
         result = change(writer, request);
     }
-    if (result == 0 && (request->op == BLOCK_FLUSH || request->flags & BLOCK_FUA)) {
+    if (result == 0 && (flush || request->flags & BLOCK_FUA)) {
+        aio_co_mutex_lock(&writer->lock);
         result = block_qcow2_commit(writer);
+        aio_co_mutex_unlock(&writer->lock);
     }
-    aio_co_mutex_unlock(&writer->lock);
     block_complete(request, result);
 }
 

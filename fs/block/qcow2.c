@@ -9,6 +9,7 @@
 #include "fs/block/qcow2.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 
 #include <gio/gio.h>
 
@@ -73,11 +74,13 @@ static void qcow2_close(BlockNode *node)
 
     block_qcow2_writer_close(qcow2->writer);
     block_qcow2_writer_free(qcow2->writer);
-    for (uint32_t i = 0; i < qcow2->header.l1_entries; i++) {
-        g_free(atomic_load_explicit(&qcow2->l2[i], memory_order_relaxed));
+    block_qcow2_cache_fini(qcow2);
+    if (qcow2->l2 != NULL) {
+        munmap((void *)qcow2->l2, qcow2->l1_room * sizeof(*qcow2->l2));
     }
-    g_free(qcow2->l2);
-    g_free((void *)qcow2->l1);
+    if (qcow2->l1 != NULL) {
+        munmap((void *)qcow2->l1, qcow2->l1_room * sizeof(*qcow2->l1));
+    }
     block_qcow2_header_clear(&qcow2->header);
     block_node_unref(qcow2->backing);
     block_node_unref(qcow2->file);
@@ -117,16 +120,25 @@ bool block_qcow2_read_header(BlockNode *file, Qcow2Header *header, GError **erro
     return block_qcow2_header_parse(bytes, length, header, error);
 }
 
+/* Zeros; what is never touched takes no memory. NULL: there is none. */
+static void *reserve(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
 static bool read_l1(BlockQcow2 *qcow2, GError **error)
 {
     const size_t entries = qcow2->header.l1_entries;
-    /* A disk that may grow does so in place. What is not touched takes no memory. */
-    const size_t room = qcow2->node.read_only ? MAX(entries, 1) : QCOW2_L1_ENTRIES_MAX;
     g_autofree uint64_t *bytes = g_try_new0(uint64_t, MAX(entries, 1));
     int result;
 
-    qcow2->l1 = (void *)g_try_new0(uint64_t, room);
-    qcow2->l2 = g_try_new0(_Atomic(Qcow2Table *), room);
+    /* A disk that may grow does so in place. */
+    qcow2->l1_room = qcow2->node.read_only ? MAX(entries, 1) : QCOW2_L1_ENTRIES_MAX;
+    qcow2->l1 = reserve(qcow2->l1_room * sizeof(*qcow2->l1));
+    qcow2->l2 = reserve(qcow2->l1_room * sizeof(*qcow2->l2));
     if (bytes == NULL || qcow2->l1 == NULL || qcow2->l2 == NULL) {
         return fail(error, "L1 table", -ENOMEM);
     }
@@ -142,7 +154,7 @@ static bool read_l1(BlockQcow2 *qcow2, GError **error)
 }
 
 BlockNode *block_qcow2_new(BlockNode *file, BlockNode *backing, const char *name, bool writable,
-                           GError **error)
+                           uint64_t cache_bytes, GError **error)
 {
     BlockQcow2 *qcow2 = g_new0(BlockQcow2, 1);
 
@@ -151,13 +163,12 @@ BlockNode *block_qcow2_new(BlockNode *file, BlockNode *backing, const char *name
     qcow2->backing = backing == NULL ? NULL : block_node_ref(backing);
     atomic_init(&qcow2->file_end, (uint64_t)file->size);
     if (!block_qcow2_read_header(file, &qcow2->header, error)) {
-        qcow2->header.l1_entries = 0;
         block_node_unref(&qcow2->node);
         return NULL;
     }
     qcow2->l2_bits = qcow2->header.cluster_bits - 3;
+    block_qcow2_cache_init(qcow2, cache_bytes);
     if (!read_l1(qcow2, error) || (writable && !block_qcow2_writer_new(qcow2, error))) {
-        qcow2->header.l1_entries = qcow2->l2 == NULL ? 0 : qcow2->header.l1_entries;
         block_node_unref(&qcow2->node);
         return NULL;
     }

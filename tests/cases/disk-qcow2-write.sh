@@ -31,8 +31,9 @@ for options in cluster_size=512 cluster_size=2M compat=0.10 cluster_size=4K,refc
     cluster_size=4K,refcount_bits=64; do
     note "$options"
     qemu-img create -q -f qcow2 -o $options image $size
-    rounds image 10
+    rounds image 10 -o l2-cache=8K # far less than all tables
 done
+expect_fail 'l2-cache=much is not a size' "$SLUICEFS" disk -f image "$MNT" -o l2-cache=much
 { seq 1 900000; head -c 3000000 /dev/urandom; } | head -c $size >data
 truncate -s $size data
 note "compressed"

@@ -42,7 +42,7 @@ static void use(BlockNode *file, bool writable, uint8_t seed)
 {
     g_autofree uint8_t *buffer = g_malloc(LENGTH);
     g_autoptr(GError) error = NULL;
-    BlockNode *node = block_qcow2_new(file, NULL, "input", writable, &error);
+    BlockNode *node = block_qcow2_new(file, NULL, "input", writable, 0, &error);
     BlockRequest request;
 
     g_assert_true((node == NULL) == (error != NULL));

@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     BlockNode *node;
 
     fuzz_context();
-    node = block_qcow2_new(file, backing, "input", false, &error);
+    node = block_qcow2_new(file, backing, "input", false, 0, &error);
     g_assert_true((node == NULL) == (error != NULL));
     if (node != NULL && node->size > 0) {
         ask_status(node);

@@ -140,7 +140,7 @@ static void test_read(void)
 
     make_image(image, disk);
     BlockNode *file = raw_of(image, LENGTH, true);
-    BlockNode *node = block_qcow2_new(file, NULL, "test", false, &error);
+    BlockNode *node = block_qcow2_new(file, NULL, "test", false, 0, &error);
     g_assert_no_error(error);
     const size_t size = (size_t)block_node_size(node);
     g_assert_cmpuint(size, ==, CLUSTERS * CLUSTER - CLUSTER / 2);
@@ -181,7 +181,7 @@ static void test_backing(void)
     test_fill(below, sizeof(below), 5);
     BlockNode *file = raw_of(image, LENGTH, true);
     BlockNode *backing = raw_of(below, sizeof(below), true);
-    BlockNode *node = block_qcow2_new(file, backing, "test", false, &error);
+    BlockNode *node = block_qcow2_new(file, backing, "test", false, 0, &error);
     g_assert_no_error(error);
     /* Cluster 3 is the backing file's, as far as that goes; 6 lies behind its end. */
     memcpy(disk + 3 * CLUSTER, below + 3 * CLUSTER, CLUSTER - 100);
@@ -274,12 +274,12 @@ static void change_at(AioContext *ctx, BlockNode *node, unsigned what, void *buf
 /* --- several workers that write --- */
 
 #define WRITERS 3
-#define PART    (9 * 1024 + 512) /* no whole number of clusters: neighbours share one */
 
 typedef struct Writer {
     BlockNode *node;
-    unsigned index;
-    uint8_t *model; /* PART bytes */
+    unsigned index, rounds;
+    size_t part;    /* bytes of the disk for each */
+    uint8_t *model; /* of his */
 } Writer;
 
 static gpointer write_part(gpointer opaque)
@@ -287,14 +287,15 @@ static gpointer write_part(gpointer opaque)
     Writer *writer = opaque;
     AioContext *ctx = test_context_new();
     GRand *random = g_rand_new_with_seed(writer->index + 21);
-    const int64_t begin = writer->index * (int64_t)PART;
-    uint8_t buffer[PART];
+    const int64_t begin = (int64_t)(writer->index * writer->part);
+    g_autofree uint8_t *buffer = g_malloc(writer->part);
 
-    for (unsigned i = 0; i < 150; i++) {
-        size_t offset = (size_t)g_rand_int_range(random, 0, PART);
-        size_t length = (size_t)g_rand_int_range(random, 1, (gint32)(PART - offset) + 1);
+    for (unsigned i = 0; i < writer->rounds; i++) {
+        size_t offset = (size_t)g_rand_int_range(random, 0, (gint32)writer->part);
+        size_t length = (size_t)g_rand_int_range(random, 1, 10000);
         BlockRequest request;
 
+        length = MIN(length, writer->part - offset);
         switch (g_rand_int_range(random, 0, 6)) {
         case 0:
             memset(writer->model + offset, 0, length);
@@ -324,20 +325,18 @@ static gpointer write_part(gpointer opaque)
     return NULL;
 }
 
-static void test_writers(void)
+/* Writers change the image in @file, each @part bytes; what is there after that is in @disk. */
+static void write_all(BlockNode *file, uint8_t *disk, size_t part, unsigned rounds)
 {
-    AioContext *ctx;
-    uint8_t image[LENGTH], disk[CLUSTERS * CLUSTER], buffer[CLUSTERS * CLUSTER];
     g_autoptr(GError) error = NULL;
     Writer writers[WRITERS];
     GThread *threads[WRITERS];
+    BlockNode *node = block_qcow2_new(file, NULL, "test", true, 0, &error);
 
-    make_image(image, disk);
-    BlockNode *file = raw_of(image, LENGTH, false);
-    BlockNode *node = block_qcow2_new(file, NULL, "test", true, &error);
     g_assert_no_error(error);
     for (unsigned i = 0; i < WRITERS; i++) {
-        writers[i] = (Writer){.node = node, .index = i, .model = disk + i * PART};
+        writers[i] = (Writer){
+            .node = node, .index = i, .model = disk + i * part, .part = part, .rounds = rounds};
         threads[i] = g_thread_new("writer", write_part, &writers[i]);
     }
     for (unsigned i = 0; i < WRITERS; i++) {
@@ -348,16 +347,50 @@ static void test_writers(void)
     block_node_unref(node); /* writes everything back */
     block_node_unref(file);
 
+    g_autofree uint8_t *buffer = g_malloc(size);
+    AioContext *ctx = test_context_new();
     file = block_raw_new(fd, "test", true, false, &error);
     g_assert_no_error(error);
-    node = block_qcow2_new(file, NULL, "test", false, &error);
+    node = block_qcow2_new(file, NULL, "test", false, 0, &error);
     g_assert_no_error(error);
-    ctx = test_context_new();
     g_assert_cmpint(read_at(ctx, node, buffer, size, 0), ==, 0);
     g_assert_cmpmem(buffer, size, disk, size);
     block_node_unref(node);
     block_node_unref(file);
     aio_context_free(ctx);
+}
+
+/* The parts are no whole number of clusters: neighbours share one. */
+static void test_writers(void)
+{
+    uint8_t image[LENGTH], disk[CLUSTERS * CLUSTER];
+
+    make_image(image, disk);
+    write_all(raw_of(image, LENGTH, false), disk, 9 * 1024 + 512, 150);
+}
+
+/* Smallest clusters and far more tables than there is room for: they come and go all the time. */
+static void test_cache(void)
+{
+    enum { SMALL = 512, TABLES = 64, SIZE = TABLES * 64 * SMALL };
+    uint8_t image[4 * SMALL] = {0};
+    g_autofree uint8_t *disk = g_malloc0(SIZE);
+
+    put32(image, 0, 0x514649fb);
+    put32(image, 4, 3);
+    put32(image, 20, 9);
+    put64(image, 24, SIZE);
+    put32(image, 36, TABLES);
+    put64(image, 40, SMALL);
+    put64(image, 48, 2 * SMALL);
+    put32(image, 56, 1);
+    put32(image, 96, 4);
+    put32(image, 100, 104);
+    put64(image, 2 * SMALL, 3 * SMALL);
+    for (size_t i = 0; i < 4; i++) {
+        image[3 * SMALL + 2 * i + 1] = 1;
+    }
+    write_all(raw_of(image, sizeof(image), false), disk, SIZE / WRITERS - 100, 300);
 }
 
 /*
@@ -395,7 +428,7 @@ static void test_fuzz(void)
         const bool cut = g_rand_int_range(random, 0, 4) == 0;
         BlockNode *file =
             raw_of(image, cut ? (size_t)g_rand_int_range(random, 1, LENGTH + 1) : LENGTH, !change);
-        BlockNode *node = block_qcow2_new(file, NULL, "test", change, &error);
+        BlockNode *node = block_qcow2_new(file, NULL, "test", change, 0, &error);
         if (node != NULL) {
             const int64_t size = block_node_size(node);
 
@@ -440,6 +473,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/header", test_header);
     g_test_add_func("/qcow2/extensions", test_extensions);
     g_test_add_func("/qcow2/writers", test_writers);
+    g_test_add_func("/qcow2/cache", test_cache);
     g_test_add_func("/qcow2/fuzz", test_fuzz);
     return g_test_run();
 }

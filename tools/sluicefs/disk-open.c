@@ -54,6 +54,14 @@ bool disk_open_params(const Options *options, BlockOpenParams *params, GError **
     params->direct = options->disk_cache == DISK_CACHE_NONE;
     params->wait_seconds = options->wait;
     params->connections = options->threads > 0 ? (unsigned)options->threads : 0;
+    if (options->l2_cache != NULL) {
+        int64_t bytes;
+
+        if (!parse_size("l2-cache", options->l2_cache, &bytes, error)) {
+            return false;
+        }
+        params->l2_cache = (uint64_t)bytes;
+    }
     return (options->offset == NULL ||
             parse_size("offset", options->offset, &params->offset, error)) &&
            (options->size == NULL || parse_size("size", options->size, &params->length, error));

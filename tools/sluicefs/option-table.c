@@ -181,6 +181,11 @@ const OptionSpec option_table[] = {
     {"cache", 0, OPTION_CHOICE, OPTION_GROUP_DISK, FIELD(disk_cache), .argument = "none|writeback",
      .choices = disk_cache_choices, .initial = "writeback",
      .help = "Whether the image is read and written through the page cache."},
+    {"l2-cache", 0, OPTION_STRING, OPTION_GROUP_DISK, FIELD(l2_cache), .argument = "BYTES",
+     .initial = "32M",
+     .help = "How much of a qcow2 image's tables may stay in memory: 32M are enough for 256 GiB "
+             "with clusters of 64 KiB, 2 GiB with clusters of 512 bytes. Each image of a chain has "
+             "so much."},
     {"offset", 0, OPTION_STRING, OPTION_GROUP_DISK, FIELD(offset), .argument = "BYTES",
      .help = "Where in the file the disk begins; K, M, G, T stand for powers of 1024."},
     {"size", 0, OPTION_STRING, OPTION_GROUP_DISK, FIELD(size), .argument = "BYTES",

@@ -52,7 +52,7 @@ typedef struct Options {
 
     /* disk */
     bool list;
-    char *partition, *offset, *size;
+    char *partition, *offset, *size, *l2_cache;
     int format;     /* FormatChoice */
     int backing;    /* BackingChoice */
     int disk_cache; /* DiskCacheChoice */
