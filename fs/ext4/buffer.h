@@ -12,14 +12,13 @@
 #ifndef SLUICE_FS_EXT4_BUFFER_H
 #define SLUICE_FS_EXT4_BUFFER_H
 
-#include <stdatomic.h>
 #include <stdint.h>
 
 #include <glib.h>
 
+#include "fs/ext4/cache.h"
 #include "fs/ext4/ext4.h"
 
-typedef struct Ext4Buffers Ext4Buffers;
 typedef struct Ext4Inode Ext4Inode;
 
 typedef enum Ext4BlockKind {
@@ -31,11 +30,10 @@ typedef enum Ext4BlockKind {
 } Ext4BlockKind;
 
 typedef struct Ext4Buffer {
+    Ext4CacheEntry entry;
     uint64_t block;
     uint32_t owner; /* inode number, 0: none */
     Ext4BlockKind kind;
-    _Atomic(unsigned) references;
-    struct Ext4Buffer *next, *newer, *older; /* the cache's */
     _Alignas(16) uint8_t data[];
 } Ext4Buffer;
 
@@ -43,10 +41,8 @@ typedef struct Ext4Buffer {
 typedef bool Ext4CheckFn(const Ext4Volume *volume, const Ext4Inode *owner, uint64_t block,
                          const uint8_t *data);
 
-/** With room for @limit bytes. */
-Ext4Buffers *ext4_buffers_new(size_t limit);
-void ext4_buffers_free(Ext4Buffers *buffers);
-void ext4_buffers_count(const Ext4Buffers *buffers, Ext4Stats *stats);
+/** A cache of buffers with room for @limit bytes. */
+Ext4Cache *ext4_buffers_new(size_t limit);
 
 /**
  * The block @block in *@buffer, a reference. On a miss up to @ahead blocks from there are read

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "aio/coroutine.h"
 #include "fs/ext4/htree.h"
 #include "fs/ext4/map.h"
 #include "fs/ext4/volume.h"
@@ -26,6 +27,7 @@
 #define TAIL_BYTES   12
 #define TAIL_TYPE    0xde
 #define FIRST_INLINE 2 /* after "." and ".." */
+#define TURN_BLOCKS  1024
 #define PARENT_BYTES 4 /* before the entries of a directory inside of its inode */
 
 typedef struct RawEntry {
@@ -304,6 +306,9 @@ static int find_linear(Ext4Volume *volume, const Ext4Inode *directory, const cha
         if (result == 0 && buffer == NULL) {
             logical = hole > blocks ? blocks : logical + hole;
         } else if (result == 0) {
+            if (logical % TURN_BLOCKS == TURN_BLOCKS - 1) {
+                aio_co_sleep(0); /* others are waiting */
+            }
             result =
                 ext4_directory_search(volume, buffer->data, volume->block_size, name, length, ino);
             if (result < 0) {
@@ -320,15 +325,21 @@ int ext4_directory_find(Ext4Volume *volume, const Ext4Inode *directory, const ch
 {
     int result = -EUCLEAN;
 
+    if (ext4_names_find(volume->names, directory->ino, name, ino)) {
+        return *ino == 0 ? -ENOENT : 0;
+    }
     if (directory->flags & EXT4_INLINE_DATA_FL) {
         result = find_inline(volume, directory, name, ino);
-        return result == 0 ? -ENOENT : MIN(result, 0);
+    } else {
+        if (directory->flags & EXT2_INDEX_FL && ext2fs_has_feature_dir_index(volume->fs->super)) {
+            result = ext4_htree_find(volume, directory, name, ino);
+        }
+        if (result == -EUCLEAN) {
+            result = find_linear(volume, directory, name, ino);
+        }
     }
-    if (directory->flags & EXT2_INDEX_FL && ext2fs_has_feature_dir_index(volume->fs->super)) {
-        result = ext4_htree_find(volume, directory, name, ino);
-    }
-    if (result == -EUCLEAN) {
-        result = find_linear(volume, directory, name, ino);
+    if (result >= 0) {
+        ext4_names_add(volume->names, directory->ino, name, result == 0 ? 0 : *ino);
     }
     return result == 0 ? -ENOENT : MIN(result, 0);
 }

@@ -20,9 +20,11 @@ typedef struct Ext4Params {
 typedef struct Ext4Stats {
     uint64_t buffer_hits, buffer_misses; /**< metadata blocks in memory, or read */
     uint64_t inode_hits, inode_misses;
-    uint64_t reads;      /**< READ requests */
-    uint64_t read_bytes; /**< bytes that these were answered with */
-    uint64_t damaged;    /**< objects found damaged */
+    uint64_t name_hits, name_misses; /**< names in directories, also absent ones */
+    uint64_t cache_bytes;            /**< that all of these take now */
+    uint64_t reads;                  /**< READ requests */
+    uint64_t read_bytes;             /**< bytes that these were answered with */
+    uint64_t damaged;                /**< objects found damaged */
 } Ext4Stats;
 
 const FsFilesystem *ext4_filesystem(void);

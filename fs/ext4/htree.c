@@ -19,7 +19,8 @@
 #define NODE_START  8
 #define LEVELS_MAX  3 /* below the root */
 #define BLOCK_MASK  0x0fffffffu
-#define UNSIGNED_BY 3 /* from a kind of hash to its form for unsigned characters */
+#define UNSIGNED_BY 3    /* from a kind of hash to its form for unsigned characters */
+#define LEAVES_MAX  1024 /* for one name: that many blocks of names with the same hash */
 #define HASH_END    0xfffffffeu
 
 typedef struct ext2_dx_entry DxEntry;
@@ -37,7 +38,8 @@ typedef struct Level {
 
 typedef struct Walk {
     Level levels[LEVELS_MAX + 1];
-    unsigned depth; /* levels in use */
+    unsigned depth;  /* levels in use */
+    uint64_t leaves; /* looked at */
 } Walk;
 
 static void walk_clear(Walk *walk)
@@ -227,6 +229,7 @@ static int find_in_leaf(Ext4Volume *volume, const Ext4Inode *directory, const Wa
 
 int ext4_htree_find(Ext4Volume *volume, const Ext4Inode *directory, const char *name, uint32_t *ino)
 {
+    const uint64_t leaves_most = MIN(directory->size >> volume->block_bits, LEAVES_MAX);
     g_auto(Walk) walk = {.depth = 0};
     unsigned below = 0;
     uint32_t hash;
@@ -248,6 +251,9 @@ int ext4_htree_find(Ext4Volume *volume, const Ext4Inode *directory, const char *
         }
     }
     while (result == 0) {
+        if (walk.leaves++ > leaves_most) {
+            return -EUCLEAN; /* a damaged index may lead to the same block again and again */
+        }
         result = find_in_leaf(volume, directory, &walk, name, ino);
         if (result != 0) {
             break;

@@ -2,15 +2,13 @@
 /*
  * Inodes in memory: see inode.h.
  *
- * How it works: one hash table and a list by age under a mutex that is held for a look-up. A
- * miss reads the block of the inode table (and those behind it: neighbours are wanted
- * next), checks the checksum and decodes. The kernel's ext4 is what the decoding is
- * compared with.
+ * How it works: a cache (cache.h) by number. A miss reads the block of the inode table (and those
+ * behind it: neighbours are wanted next), checks the checksum and decodes. The kernel's ext4 is
+ * what the decoding is compared with.
  */
 #include "fs/ext4/inode.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
@@ -21,146 +19,50 @@
 #define AHEAD   16
 #define SECTOR  512
 
-struct Ext4Inodes {
-    pthread_mutex_t lock;
-    Ext4Inode *buckets[BUCKETS];
-    Ext4Inode *newest, *oldest;
-    unsigned count, limit;
-    uint64_t hits, misses;
-};
-
-Ext4Inodes *ext4_inodes_new(unsigned limit)
+static Ext4Inode *inode_of(const Ext4CacheEntry *entry)
 {
-    Ext4Inodes *inodes = g_new0(Ext4Inodes, 1);
-
-    pthread_mutex_init(&inodes->lock, NULL);
-    inodes->limit = limit;
-    return inodes;
+    return aio_container_of((Ext4CacheEntry *)(uintptr_t)entry, Ext4Inode, entry);
 }
 
-void ext4_inodes_free(Ext4Inodes *inodes)
+static bool has_key(const Ext4CacheEntry *entry, const void *key)
 {
-    if (inodes == NULL) {
-        return;
-    }
-    for (Ext4Inode *inode = inodes->newest, *older; inode != NULL; inode = older) {
-        older = inode->older;
-        ext4_inode_put(inode);
-    }
-    pthread_mutex_destroy(&inodes->lock);
-    g_free(inodes);
+    return inode_of(entry)->ino == *(const uint32_t *)key;
 }
 
-void ext4_inodes_count(const Ext4Inodes *inodes, Ext4Stats *stats)
+static void put_entry(Ext4CacheEntry *entry)
 {
-    Ext4Inodes *cache = (Ext4Inodes *)(uintptr_t)inodes;
+    ext4_inode_put(inode_of(entry));
+}
 
-    pthread_mutex_lock(&cache->lock);
-    stats->inode_hits = cache->hits;
-    stats->inode_misses = cache->misses;
-    pthread_mutex_unlock(&cache->lock);
+Ext4Cache *ext4_inodes_new(size_t limit)
+{
+    static const Ext4CacheKind kind = {.has_key = has_key, .put = put_entry};
+
+    return ext4_cache_new(&kind, limit, BUCKETS);
 }
 
 void ext4_inode_put(Ext4Inode *inode)
 {
-    if (inode != NULL &&
-        atomic_fetch_sub_explicit(&inode->references, 1, memory_order_acq_rel) == 1) {
+    if (inode != NULL && ext4_cache_entry_unref(&inode->entry)) {
+        ext4_runs_free(inode->runs);
         free(inode);
     }
+}
+
+static size_t bytes_of(unsigned raw_size)
+{
+    return sizeof(Ext4Inode) + MAX(raw_size, sizeof(struct ext2_inode_large));
+}
+
+void ext4_inode_grown(Ext4Volume *volume, const Ext4Inode *inode, size_t bytes)
+{
+    ext4_cache_resize(volume->inodes_cache, &((Ext4Inode *)(uintptr_t)inode)->entry,
+                      bytes_of(inode->raw_size) + bytes);
 }
 
 const uint8_t *ext4_inode_block(const Ext4Inode *inode)
 {
     return inode->raw + offsetof(struct ext2_inode_large, i_block);
-}
-
-/* --- the cache --- */
-
-static Ext4Inode **bucket_of(Ext4Inodes *inodes, uint32_t ino)
-{
-    return &inodes->buckets[ino % BUCKETS];
-}
-
-static void unlink_age(Ext4Inodes *inodes, Ext4Inode *inode)
-{
-    *(inode->newer != NULL ? &inode->newer->older : &inodes->newest) = inode->older;
-    *(inode->older != NULL ? &inode->older->newer : &inodes->oldest) = inode->newer;
-}
-
-static void link_newest(Ext4Inodes *inodes, Ext4Inode *inode)
-{
-    inode->newer = NULL;
-    inode->older = inodes->newest;
-    *(inodes->newest != NULL ? &inodes->newest->newer : &inodes->oldest) = inode;
-    inodes->newest = inode;
-}
-
-static Ext4Inode *find_locked(Ext4Inodes *inodes, uint32_t ino)
-{
-    Ext4Inode *inode = *bucket_of(inodes, ino);
-
-    while (inode != NULL && inode->ino != ino) {
-        inode = inode->next;
-    }
-    if (inode != NULL) {
-        if (inode != inodes->newest) {
-            unlink_age(inodes, inode);
-            link_newest(inodes, inode);
-        }
-        atomic_fetch_add_explicit(&inode->references, 1, memory_order_relaxed);
-    }
-    return inode;
-}
-
-static void evict_oldest_locked(Ext4Inodes *inodes)
-{
-    Ext4Inode *victim = inodes->oldest, **link = bucket_of(inodes, victim->ino);
-
-    while (*link != victim) {
-        link = &(*link)->next;
-    }
-    *link = victim->next;
-    unlink_age(inodes, victim);
-    inodes->count--;
-    ext4_inode_put(victim);
-}
-
-static Ext4Inode *find(Ext4Inodes *inodes, uint32_t ino)
-{
-    Ext4Inode *inode;
-
-    pthread_mutex_lock(&inodes->lock);
-    inode = find_locked(inodes, ino);
-    *(inode != NULL ? &inodes->hits : &inodes->misses) += 1;
-    pthread_mutex_unlock(&inodes->lock);
-    return inode;
-}
-
-/* Put the new @inode into the cache, or take the one that is there; a reference. */
-static Ext4Inode *insert(Ext4Inodes *inodes, Ext4Inode *inode)
-{
-    Ext4Inode *other;
-
-    pthread_mutex_lock(&inodes->lock);
-    other = find_locked(inodes, inode->ino);
-    if (other == NULL) {
-        Ext4Inode **bucket = bucket_of(inodes, inode->ino);
-
-        if (inodes->count >= inodes->limit) {
-            evict_oldest_locked(inodes);
-        }
-        inode->next = *bucket;
-        *bucket = inode;
-        link_newest(inodes, inode);
-        inodes->count++;
-        atomic_fetch_add_explicit(&inode->references, 1, memory_order_relaxed);
-    }
-    pthread_mutex_unlock(&inodes->lock);
-    if (other != NULL) {
-        ext4_inode_put(inode);
-        return other;
-    }
-    return inode;
 }
 
 /* --- decoding --- */
@@ -299,12 +201,13 @@ static int load(Ext4Volume *volume, uint32_t ino, Ext4Inode **loaded)
     if (result < 0) {
         return result == -EUCLEAN ? ext4_damaged(volume, ino, "its table has no place") : result;
     }
-    inode = calloc(1, sizeof(*inode) + MAX(size, sizeof(struct ext2_inode_large)));
+    inode = calloc(1, bytes_of(size));
     if (inode == NULL) {
         return -ENOMEM;
     }
     inode->ino = ino;
-    inode->references = 1;
+    inode->entry =
+        (Ext4CacheEntry){.hash = ext4_cache_hash(ino), .bytes = bytes_of(size), .references = 1};
     inode->raw_size = size;
     memcpy(inode->raw, buffer->data + (offset & (volume->block_size - 1)), size);
     fault = fault_of(volume, inode);
@@ -321,25 +224,28 @@ static int load(Ext4Volume *volume, uint32_t ino, Ext4Inode **loaded)
         ext2fs_crc32c_le(fs->csum_seed, (unsigned char *)&inode->ino, sizeof(inode->ino));
     inode->checksum_seed = ext2fs_crc32c_le(
         inode->checksum_seed, (unsigned char *)&inode->generation, sizeof(inode->generation));
+    inode->runs = ext4_runs_new();
     *loaded = inode;
     return 0;
 }
 
 int ext4_inode_get_special(Ext4Volume *volume, uint32_t ino, Ext4Inode **inode)
 {
+    Ext4CacheEntry *entry;
     int result;
 
     *inode = NULL;
     if (ino == 0 || ino > volume->inodes) {
         return ext4_damaged(volume, ino, "there is no such inode");
     }
-    *inode = find(volume->inodes_cache, ino);
-    if (*inode != NULL) {
+    entry = ext4_cache_find(volume->inodes_cache, ext4_cache_hash(ino), &ino);
+    if (entry != NULL) {
+        *inode = inode_of(entry);
         return 0;
     }
     result = load(volume, ino, inode);
     if (result == 0) {
-        *inode = insert(volume->inodes_cache, *inode);
+        *inode = inode_of(ext4_cache_insert(volume->inodes_cache, &(*inode)->entry, &ino));
     }
     return result;
 }

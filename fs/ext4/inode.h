@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/** Inodes in memory: decoded once, then constant. */
+/** Inodes in memory: decoded once, then constant, but for what is known of their blocks. */
 #ifndef SLUICE_FS_EXT4_INODE_H
 #define SLUICE_FS_EXT4_INODE_H
 
-#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
 #include <glib.h>
 
+#include "fs/ext4/cache.h"
 #include "fs/ext4/ext4.h"
-
-typedef struct Ext4Inodes Ext4Inodes;
+#include "fs/ext4/runs.h"
 
 typedef struct Ext4Inode {
+    Ext4CacheEntry entry;
     uint32_t ino;
     uint32_t generation;
     uint32_t flags;         /**< EXT4_*_FL */
@@ -21,17 +21,14 @@ typedef struct Ext4Inode {
     uint64_t size;          /**< bytes */
     uint64_t xattr_block;   /**< 0: none */
     struct stat attr;
-    struct timespec birth; /**< all zero: not known */
-    _Atomic(unsigned) references;
-    struct Ext4Inode *next, *newer, *older; /* the cache's */
-    unsigned raw_size;                      /**< bytes at raw */
-    _Alignas(8) uint8_t raw[];              /**< as on the disk */
+    struct timespec birth;     /**< all zero: not known */
+    Ext4Runs *runs;            /**< where its blocks are, as far as known */
+    unsigned raw_size;         /**< bytes at raw */
+    _Alignas(8) uint8_t raw[]; /**< as on the disk */
 } Ext4Inode;
 
-/** With room for @limit inodes. */
-Ext4Inodes *ext4_inodes_new(unsigned limit);
-void ext4_inodes_free(Ext4Inodes *inodes);
-void ext4_inodes_count(const Ext4Inodes *inodes, Ext4Stats *stats);
+/** A cache of inodes, with what is known of them, with room for @limit bytes. */
+Ext4Cache *ext4_inodes_new(size_t limit);
 
 /**
  * The inode @ino in *@inode, a reference. In a coroutine. -EUCLEAN (reported): there is no such
@@ -41,6 +38,9 @@ int ext4_inode_get(Ext4Volume *volume, uint32_t ino, Ext4Inode **inode);
 
 /** The same for one that only the file system itself refers to: the journal, a value. */
 int ext4_inode_get_special(Ext4Volume *volume, uint32_t ino, Ext4Inode **inode);
+
+/** What is known of the blocks of @inode takes @bytes now. */
+void ext4_inode_grown(Ext4Volume *volume, const Ext4Inode *inode, size_t bytes);
 
 /** NULL is fine. */
 void ext4_inode_put(Ext4Inode *inode);

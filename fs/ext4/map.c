@@ -2,10 +2,14 @@
 /*
  * Where the blocks of a file are: see map.h.
  *
- * How it works: each look goes down the tree from the inode, through blocks in the buffer
- * cache, with a binary search in each. A node is checked when it is read (its head, its
- * checksum, the order of its entries), the depth on the way down, which is what ends every walk,
- * and each range of blocks before it is used.
+ * How it works: what is known of a file's blocks is asked first (runs.h). Where nothing is, one way down
+ * the tree from the inode, through blocks in the buffer cache, leads to the node that covers the
+ * block, and all that this node tells is known from then on.
+ *
+ * A node is checked when it is read (its head, its checksum, the order of its entries), the depth
+ * on the way down, which is what ends every walk, and each range of blocks when it becomes known. A
+ * node counts only for the blocks that the entry above it leads to it for, up to the next
+ * entry, so what nodes tell never overlaps.
  */
 #include "fs/ext4/map.h"
 
@@ -22,6 +26,19 @@
 #define LOGICAL_END     (UINT64_C(1) << 32) /* of files with extents */
 #define POINTER_LEVELS  3
 #define NOTHING_FURTHER (UINT64_C(1) << 48) /* blocks: more than any file has */
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Ext4Piece, ext4_piece_clear)
+
+/* A range that is not mapped and that no node tells of. */
+static int piece_hole(Ext4Piece *piece, uint64_t first, uint64_t limit)
+{
+    int result = ext4_piece_init(piece, 1);
+
+    if (result == 0) {
+        ext4_piece_append(piece, first, limit - first, EXT4_RUN_HOLE, 0);
+    }
+    return result;
+}
 
 /* --- extents --- */
 
@@ -62,19 +79,24 @@ static bool node_parse(const uint8_t *data, size_t size, Node *node)
     return true;
 }
 
+static bool in_order(const Node *node)
+{
+    for (unsigned i = 1; i < node->count; i++) {
+        if (entry_start(node, i) <= entry_start(node, i - 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool check_node(const Ext4Volume *volume, const Ext4Inode *owner, uint64_t block,
                        const uint8_t *data)
 {
     struct ext3_extent_header header;
     Node node;
 
-    if (!node_parse(data, volume->block_size, &node) || node.count == 0) {
+    if (!node_parse(data, volume->block_size, &node) || node.count == 0 || !in_order(&node)) {
         return false;
-    }
-    for (unsigned i = 1; i < node.count; i++) {
-        if (entry_start(&node, i) <= entry_start(&node, i - 1)) {
-            return false;
-        }
     }
     if (volume->checksums) {
         uint32_t stored;
@@ -107,45 +129,62 @@ static int search(const Node *node, uint64_t logical)
     return (int)low - 1;
 }
 
-/* The run at @logical, which entry @index of a leaf begins before; it ends before @limit. */
-static int leaf_run(Ext4Volume *volume, const Ext4Inode *inode, const Node *node, int index,
-                    uint64_t logical, uint64_t limit, Ext4Run *run)
+/* What the leaf @node tells of blocks [first, limit). */
+static int leaf_piece(const Ext4Volume *volume, const Node *node, uint64_t first, uint64_t limit,
+                      Ext4Piece *piece)
 {
-    struct ext3_extent extent;
-    uint64_t skip, length, physical;
+    uint64_t at = first;
+    int result = ext4_piece_init(piece, node->count * 2 + 1);
 
-    *run = (Ext4Run){.length = limit - logical};
-    if (index < 0) {
-        return 0;
+    for (unsigned i = 0; result == 0 && i < node->count && at < limit; i++) {
+        struct ext3_extent extent;
+        uint64_t start, end, physical;
+        Ext4RunKind kind;
+
+        memcpy(&extent, node->entries + (size_t)i * sizeof(extent), sizeof(extent));
+        kind = extent.ee_len > WRITTEN_MAX ? EXT4_RUN_UNWRITTEN : EXT4_RUN_DATA;
+        start = extent.ee_block;
+        if (start >= limit) {
+            break;
+        }
+        end = start + extent.ee_len - (kind == EXT4_RUN_UNWRITTEN ? WRITTEN_MAX : 0);
+        physical = extent.ee_start | (uint64_t)extent.ee_start_hi << 32;
+        if (end == start || !ext4_has_blocks(volume, physical, end - start)) {
+            kind = EXT4_RUN_DAMAGED;
+            end = MAX(end, start + 1);
+        }
+        /* Two never overlap in a sound file. */
+        end = MIN(end, i + 1 < node->count ? MIN(entry_start(node, i + 1), limit) : limit);
+        if (end <= at) {
+            continue;
+        }
+        if (start > at) {
+            ext4_piece_append(piece, at, start - at, EXT4_RUN_HOLE, 0);
+            at = start;
+        }
+        ext4_piece_append(piece, at, end - at, kind, physical + (at - start));
+        at = end;
     }
-    memcpy(&extent, node->entries + (size_t)index * sizeof(extent), sizeof(extent));
-    skip = logical - extent.ee_block;
-    length = extent.ee_len > WRITTEN_MAX ? extent.ee_len - WRITTEN_MAX : extent.ee_len;
-    physical = extent.ee_start | (uint64_t)extent.ee_start_hi << 32;
-    if (length == 0 || !ext4_has_blocks(volume, physical, length)) {
-        return ext4_damaged(volume, inode->ino, "an extent lies outside of the file system");
+    if (result == 0 && at < limit) {
+        ext4_piece_append(piece, at, limit - at, EXT4_RUN_HOLE, 0);
     }
-    if (skip < length) {
-        run->length = MIN(length - skip, limit - logical);
-        run->physical = extent.ee_len > WRITTEN_MAX ? 0 : physical + skip;
-    }
-    return 0;
+    return result;
 }
 
-static int map_extents(Ext4Volume *volume, const Ext4Inode *inode, uint64_t logical, Ext4Run *run)
+static int look_at_extents(Ext4Volume *volume, const Ext4Inode *inode, uint64_t logical,
+                           Ext4Piece *piece)
 {
     g_autoptr(Ext4Buffer) buffer = NULL;
-    uint64_t limit = LOGICAL_END;
+    uint64_t first = 0, limit = LOGICAL_END;
     Node node;
 
     if (logical >= LOGICAL_END) {
-        *run = (Ext4Run){.length = NOTHING_FURTHER};
-        return 0;
+        return piece_hole(piece, LOGICAL_END, NOTHING_FURTHER);
     }
-    if (!node_parse(ext4_inode_block(inode), INODE_BYTES, &node)) {
+    if (!node_parse(ext4_inode_block(inode), INODE_BYTES, &node) || !in_order(&node)) {
         return ext4_damaged(volume, inode->ino, "the root of its extents is damaged");
     }
-    for (;;) {
+    while (node.depth > 0) {
         const int index = search(&node, logical);
         const unsigned depth = node.depth;
         struct ext3_extent_idx below;
@@ -155,17 +194,10 @@ static int map_extents(Ext4Volume *volume, const Ext4Inode *inode, uint64_t logi
         if (index + 1 < (int)node.count) {
             limit = MIN(limit, entry_start(&node, (unsigned)(index + 1)));
         }
-        /* Entries of the root are not checked for their order. */
-        if (limit <= logical) {
-            return ext4_damaged(volume, inode->ino, "its extents are not in order");
-        }
-        if (depth == 0) {
-            return leaf_run(volume, inode, &node, index, logical, limit, run);
-        }
         if (index < 0) {
-            *run = (Ext4Run){.length = limit - logical};
-            return 0;
+            return piece_hole(piece, first, limit);
         }
+        first = MAX(first, entry_start(&node, (unsigned)index));
         memcpy(&below, node.entries + (size_t)index * sizeof(below), sizeof(below));
         result = ext4_buffer_get(volume, EXT4_BLOCK_EXTENTS, inode,
                                  below.ei_leaf | (uint64_t)below.ei_leaf_hi << 32, 1, check_node,
@@ -181,52 +213,49 @@ static int map_extents(Ext4Volume *volume, const Ext4Inode *inode, uint64_t logi
             return ext4_damaged(volume, inode->ino, "the depth of its extents is wrong");
         }
     }
+    return leaf_piece(volume, &node, first, limit, piece);
 }
 
 /* --- blocks of pointers --- */
 
-/* The run of @count pointers at @pointers, which are those of data. */
-static int pointer_run(Ext4Volume *volume, const Ext4Inode *inode, const uint8_t *pointers,
-                       uint64_t count, Ext4Run *run)
+/* What the @count pointers at @pointers tell of the blocks from @first on. */
+static int pointer_piece(const Ext4Volume *volume, const uint8_t *pointers, uint64_t first,
+                         unsigned count, Ext4Piece *piece)
 {
-    uint32_t first, next;
+    int result = ext4_piece_init(piece, count);
 
-    memcpy(&first, pointers, sizeof(first));
-    *run = (Ext4Run){.length = 1, .physical = first};
-    while (run->length < count) {
-        memcpy(&next, pointers + run->length * sizeof(next), sizeof(next));
-        if (next != (first == 0 ? 0 : first + run->length)) {
-            break;
-        }
-        run->length++;
+    for (unsigned i = 0; result == 0 && i < count; i++) {
+        uint32_t block;
+
+        memcpy(&block, pointers + i * sizeof(block), sizeof(block));
+        ext4_piece_append(piece, first + i, 1,
+                          block == 0                          ? EXT4_RUN_HOLE
+                          : ext4_has_blocks(volume, block, 1) ? EXT4_RUN_DATA
+                                                              : EXT4_RUN_DAMAGED,
+                          block);
     }
-    if (first != 0 && !ext4_has_blocks(volume, first, run->length)) {
-        return ext4_damaged(volume, inode->ino, "a block lies outside of the file system");
-    }
-    return 0;
+    return result;
 }
 
-static int map_pointers(Ext4Volume *volume, const Ext4Inode *inode, uint64_t logical, Ext4Run *run)
+static int look_at_pointers(Ext4Volume *volume, const Ext4Inode *inode, uint64_t logical,
+                            Ext4Piece *piece)
 {
     const uint8_t *roots = ext4_inode_block(inode);
     const unsigned bits = volume->block_bits - 2; /* of the pointers in a block */
-    const uint64_t each = UINT64_C(1) << bits;
     g_autoptr(Ext4Buffer) buffer = NULL;
-    uint64_t inside = logical - EXT2_NDIR_BLOCKS;
+    uint64_t first = EXT2_NDIR_BLOCKS;
     unsigned level = 1;
     uint32_t pointer;
 
     if (logical < EXT2_NDIR_BLOCKS) {
-        return pointer_run(volume, inode, roots + logical * sizeof(pointer),
-                           EXT2_NDIR_BLOCKS - logical, run);
+        return pointer_piece(volume, roots, 0, EXT2_NDIR_BLOCKS, piece);
     }
-    while (level <= POINTER_LEVELS && inside >> (level * bits) != 0) {
-        inside -= UINT64_C(1) << (level * bits);
+    while (level <= POINTER_LEVELS && (logical - first) >> (level * bits) != 0) {
+        first += UINT64_C(1) << (level * bits);
         level++;
     }
     if (level > POINTER_LEVELS) {
-        *run = (Ext4Run){.length = NOTHING_FURTHER};
-        return 0;
+        return piece_hole(piece, first, NOTHING_FURTHER);
     }
     memcpy(&pointer, roots + (EXT2_NDIR_BLOCKS + level - 1) * sizeof(pointer), sizeof(pointer));
     for (;; level--) {
@@ -235,8 +264,7 @@ static int map_pointers(Ext4Volume *volume, const Ext4Inode *inode, uint64_t log
         int result;
 
         if (pointer == 0) {
-            *run = (Ext4Run){.length = (UINT64_C(1) << (shift + bits)) - inside};
-            return 0;
+            return piece_hole(piece, first, first + (UINT64_C(1) << (shift + bits)));
         }
         result = ext4_buffer_get(volume, EXT4_BLOCK_POINTERS, inode, pointer, 1, NULL, &child);
         if (result < 0) {
@@ -246,18 +274,47 @@ static int map_pointers(Ext4Volume *volume, const Ext4Inode *inode, uint64_t log
         }
         ext4_buffer_put(buffer);
         buffer = child;
-        const uint64_t index = inside >> shift;
         if (level == 1) {
-            return pointer_run(volume, inode, buffer->data + index * sizeof(pointer), each - index,
-                               run);
+            return pointer_piece(volume, buffer->data, first, 1u << bits, piece);
         }
+        const uint64_t index = (logical - first) >> shift;
         memcpy(&pointer, buffer->data + index * sizeof(pointer), sizeof(pointer));
-        inside &= (UINT64_C(1) << shift) - 1;
+        first += index << shift;
     }
 }
 
 int ext4_map(Ext4Volume *volume, const Ext4Inode *inode, uint64_t logical, Ext4Run *run)
 {
-    return inode->flags & EXT4_EXTENTS_FL ? map_extents(volume, inode, logical, run)
-                                          : map_pointers(volume, inode, logical, run);
+    Ext4KnownRun known;
+
+    if (logical >= NOTHING_FURTHER) {
+        *run = (Ext4Run){.length = UINT64_MAX - logical};
+        return 0;
+    }
+    if (!ext4_runs_find(inode->runs, logical, &known)) {
+        g_auto(Ext4Piece) piece = {0};
+        int result = inode->flags & EXT4_EXTENTS_FL
+                         ? look_at_extents(volume, inode, logical, &piece)
+                         : look_at_pointers(volume, inode, logical, &piece);
+        size_t bytes;
+
+        if (result < 0) {
+            return result;
+        }
+        if (!ext4_piece_find(&piece, logical, &known)) {
+            g_assert_not_reached();
+        }
+        bytes = ext4_runs_add(inode->runs, &piece);
+        if (bytes > 0) {
+            ext4_inode_grown(volume, inode, bytes);
+        }
+    }
+    if (known.kind == EXT4_RUN_DAMAGED) {
+        return ext4_damaged(volume, inode->ino, "a block lies outside of the file system");
+    }
+    *run = (Ext4Run){
+        .length = known.length,
+        .physical = known.kind == EXT4_RUN_DATA ? known.physical : 0,
+    };
+    return 0;
 }

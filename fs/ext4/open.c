@@ -19,7 +19,8 @@
 #include "fs/ext4/volume.h"
 
 #define BUFFER_LIMIT      (64u * 1024 * 1024)
-#define INODE_LIMIT       65536
+#define INODE_LIMIT       (48u * 1024 * 1024)
+#define NAME_LIMIT        (16u * 1024 * 1024)
 #define REPORTS_A_SECOND  8
 #define SUPER_MAGIC_AT    (1024 + 56)
 #define FIRST_INODE_LEAST 11
@@ -49,8 +50,12 @@ int ext4_damaged(Ext4Volume *volume, uint32_t ino, const char *format, ...)
 
 void ext4_get_stats(const Ext4Volume *volume, Ext4Stats *stats)
 {
-    ext4_buffers_count(volume->buffers, stats);
-    ext4_inodes_count(volume->inodes_cache, stats);
+    uint64_t buffers, inodes, names;
+
+    ext4_cache_count(volume->buffers, &stats->buffer_hits, &stats->buffer_misses, &buffers);
+    ext4_cache_count(volume->inodes_cache, &stats->inode_hits, &stats->inode_misses, &inodes);
+    ext4_cache_count(volume->names, &stats->name_hits, &stats->name_misses, &names);
+    stats->cache_bytes = buffers + inodes + names;
     stats->reads = atomic_load_explicit(&volume->reads, memory_order_relaxed);
     stats->read_bytes = atomic_load_explicit(&volume->read_bytes, memory_order_relaxed);
     stats->damaged = atomic_load_explicit(&volume->damaged, memory_order_relaxed);
@@ -229,13 +234,25 @@ static void load_journal(void *opaque)
     task->result = ext4_journal_load(task->volume, &task->volume->overlay, &task->why);
 }
 
+static void make_caches(Ext4Volume *volume)
+{
+    volume->buffers = ext4_buffers_new(BUFFER_LIMIT);
+    volume->inodes_cache = ext4_inodes_new(INODE_LIMIT);
+    volume->names = ext4_names_new(NAME_LIMIT);
+}
+
+static void free_caches(Ext4Volume *volume)
+{
+    ext4_cache_free(volume->names);
+    ext4_cache_free(volume->inodes_cache);
+    ext4_cache_free(volume->buffers);
+}
+
 /* What was read from the file system as it was without its journal's content. */
 static void forget_all(Ext4Volume *volume)
 {
-    ext4_inodes_free(volume->inodes_cache);
-    ext4_buffers_free(volume->buffers);
-    volume->buffers = ext4_buffers_new(BUFFER_LIMIT);
-    volume->inodes_cache = ext4_inodes_new(INODE_LIMIT);
+    free_caches(volume);
+    make_caches(volume);
     ext2fs_free(g_steal_pointer(&volume->fs));
 }
 
@@ -298,8 +315,7 @@ Ext4Volume *ext4_open(BlockNode *node, const Ext4Params *params, GError **error)
     volume->acl = params->acl;
     volume->uid = params->uid;
     volume->gid = params->gid;
-    volume->buffers = ext4_buffers_new(BUFFER_LIMIT);
-    volume->inodes_cache = ext4_inodes_new(INODE_LIMIT);
+    make_caches(volume);
     if (!open_library(volume, error) || !check_geometry(volume, error) ||
         !recover(volume, params, error) || !check_groups(volume, error) ||
         !check_root(volume, error)) {
@@ -311,8 +327,7 @@ Ext4Volume *ext4_open(BlockNode *node, const Ext4Params *params, GError **error)
 
 void ext4_close(Ext4Volume *volume)
 {
-    ext4_inodes_free(volume->inodes_cache);
-    ext4_buffers_free(volume->buffers);
+    free_caches(volume);
     if (volume->fs != NULL) {
         ext2fs_free(volume->fs);
     }

@@ -18,6 +18,7 @@
 #include "fs/ext4/buffer.h"
 #include "fs/ext4/ext4.h"
 #include "fs/ext4/inode.h"
+#include "fs/ext4/names.h"
 #include "fs/ext4/overlay.h"
 
 /* Structures of the disk are used as they are. */
@@ -38,8 +39,7 @@ struct Ext4Volume {
     int64_t uid, gid;             /* who owns all files; -1: as stored */
     bool announced_opendir;       /* the kernel wants an answer to every OPENDIR; set by INIT */
     struct statvfs usage;
-    Ext4Buffers *buffers;
-    Ext4Inodes *inodes_cache;
+    Ext4Cache *buffers, *inodes_cache, *names;
     _Atomic(uint64_t) reads, read_bytes, damaged;
     _Atomic(int64_t) report_second; /* of the latest lines in the log, ... */
     _Atomic(unsigned) report_count; /* ... and how many there were in it */

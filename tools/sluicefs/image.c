@@ -106,6 +106,9 @@ static void append_stats(void *userdata, GString *out)
     statistics_append(out, "image_buffer_misses", stats.buffer_misses);
     statistics_append(out, "image_inode_hits", stats.inode_hits);
     statistics_append(out, "image_inode_misses", stats.inode_misses);
+    statistics_append(out, "image_name_hits", stats.name_hits);
+    statistics_append(out, "image_name_misses", stats.name_misses);
+    statistics_append(out, "image_cache_bytes", stats.cache_bytes);
     statistics_append(out, "image_damaged", stats.damaged);
 }
 
