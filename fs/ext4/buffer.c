@@ -2,8 +2,8 @@
 /*
  * Blocks of metadata in memory: see buffer.h.
  *
- * How it works: a cache (cache.h) by number, kind and owner. A miss reads several blocks at once, each
- * of which becomes a buffer.
+ * How it works: a cache (cache.h) by number, kind and owner. A miss reads several blocks at once,
+ * each of which becomes a buffer.
  */
 #include "fs/ext4/buffer.h"
 

@@ -117,7 +117,7 @@ static Ext4CacheEntry *find_locked(const Ext4Cache *cache, Shard *shard, uint64_
     return entry;
 }
 
-/* Take the oldest entries out until there is room for @bytes more. A list by next, to be given up. */
+/* Take the oldest entries out until there is room for @bytes more: a list by next. */
 static Ext4CacheEntry *make_room_locked(const Ext4Cache *cache, Shard *shard, size_t bytes)
 {
     Ext4CacheEntry *victims = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /**
- * What was read and decoded, kept up to a number of bytes: the entry that was not used for the longest
- * time goes first. Blocks, inodes and names are entries.
+ * What was read and decoded, kept up to a number of bytes: the entry that was not used for the
+ * longest time goes first. Blocks, inodes and names are entries.
  *
  * An entry is counted by references, one of which is the cache's, so that an eviction waits for
  * nobody and nobody for an eviction. All functions are for any thread and never wait for more

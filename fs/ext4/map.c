@@ -2,9 +2,9 @@
 /*
  * Where the blocks of a file are: see map.h.
  *
- * How it works: what is known of a file's blocks is asked first (runs.h). Where nothing is, one way down
- * the tree from the inode, through blocks in the buffer cache, leads to the node that covers the
- * block, and all that this node tells is known from then on.
+ * How it works: what is known of a file's blocks is asked first (runs.h). Where nothing is, one
+ * way down the tree from the inode, through blocks in the buffer cache, leads to the node that
+ * covers the block, and all that this node tells is known from then on.
  *
  * A node is checked when it is read (its head, its checksum, the order of its entries), the depth
  * on the way down, which is what ends every walk, and each range of blocks when it becomes known. A

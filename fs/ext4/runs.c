@@ -2,9 +2,9 @@
 /*
  * What is known of where the blocks of a file are: see runs.h.
  *
- * How it works: a sorted array under a mutex, which is held for a binary search, or for moving the
- * array's end when a piece is added. A piece is what one node of a tree covers; nodes do not overlap
- * as the tree is read (map.c), so neither do pieces.
+ * How it works: a sorted array under a mutex, which is held for a binary search, or for moving
+ * the array's end when a piece is added. A piece is what one node of a tree covers; nodes do not
+ * overlap as the tree is read (map.c), so neither do pieces.
  */
 #include "fs/ext4/runs.h"
 
