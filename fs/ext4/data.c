@@ -179,7 +179,7 @@ int ext4_read_link(Ext4Volume *volume, const Ext4Inode *inode, char *target)
         return -EINVAL;
     }
     if (inode->flags & EXT4_ENCRYPT_FL) {
-        return -ENOKEY;
+        return ext4_refused(volume, inode, EXT4_REFUSED_ENCRYPTED);
     }
     if (inode->size == 0 || inode->size > volume->block_size) {
         return ext4_damaged(volume, inode->ino, "the length of the link is wrong");

@@ -7,13 +7,14 @@
 #define SLUICE_FS_EXT4_EXT4_H
 
 #include "fs/block/node.h"
-#include "fs/session/filesystem.h"
+#include "fs/session/session.h"
 
 typedef struct Ext4Volume Ext4Volume;
 
 typedef struct Ext4Params {
     bool no_recovery; /**< show what is there, without what the journal holds */
     bool acl;         /**< let the kernel check access control lists */
+    bool panic;       /**< end the mount when something damaged is found */
     int64_t uid, gid; /**< who owns all files; -1: as stored */
 } Ext4Params;
 
@@ -36,7 +37,10 @@ const FsFilesystem *ext4_filesystem(void);
 Ext4Volume *ext4_open(BlockNode *node, const Ext4Params *params,
                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/** No worker runs any more. */
+/** The session to end if that was asked for. Before any worker runs. */
+void ext4_attach_session(Ext4Volume *volume, FsSession *session);
+
+/** No worker runs any more. Main thread. */
 void ext4_close(Ext4Volume *volume);
 
 /** Any thread. */

@@ -22,8 +22,24 @@
 #define INODE_LIMIT       (48u * 1024 * 1024)
 #define NAME_LIMIT        (16u * 1024 * 1024)
 #define REPORTS_A_SECOND  8
-#define SUPER_MAGIC_AT    (1024 + 56)
+#define SUPER_AT          1024
+#define SUPER_MAGIC_AT    (SUPER_AT + 56)
 #define FIRST_INODE_LEAST 11
+
+void ext4_attach_session(Ext4Volume *volume, FsSession *session)
+{
+    volume->session = volume->panic ? session : NULL;
+}
+
+static gboolean end_mount(gpointer opaque)
+{
+    const Ext4Volume *volume = opaque;
+
+    g_critical("'%s' is damaged, which ends the mount, as asked for with errors=panic",
+               volume->name);
+    fs_session_abort(volume->session);
+    return G_SOURCE_REMOVE;
+}
 
 int ext4_damaged(Ext4Volume *volume, uint32_t ino, const char *format, ...)
 {
@@ -32,7 +48,9 @@ int ext4_damaged(Ext4Volume *volume, uint32_t ino, const char *format, ...)
     unsigned count;
     va_list arguments;
 
-    atomic_fetch_add_explicit(&volume->damaged, 1, memory_order_relaxed);
+    if (atomic_fetch_add(&volume->damaged, 1) == 0 && volume->session != NULL) {
+        g_idle_add(end_mount, volume); /* on the main thread */
+    }
     if (atomic_exchange(&volume->report_second, second) != second) {
         atomic_store(&volume->report_count, 0);
     }
@@ -46,6 +64,25 @@ int ext4_damaged(Ext4Volume *volume, uint32_t ino, const char *format, ...)
     g_warning("'%s': inode %u: %s%s", volume->name, ino, text,
               count == REPORTS_A_SECOND - 1 ? " (there is more)" : "");
     return -EUCLEAN;
+}
+
+int ext4_refused(Ext4Volume *volume, const Ext4Inode *inode, Ext4Refusal refusal)
+{
+    static const struct {
+        int error;
+        const char *text;
+    } refusals[] = {
+        [EXT4_REFUSED_ENCRYPTED] = {-ENOKEY, "is encrypted, and a key cannot be given here"},
+        [EXT4_REFUSED_CASEFOLD] = {-EOPNOTSUPP,
+                                   "is case-insensitive: names in it can be listed, but not "
+                                   "looked up"},
+    };
+
+    if (!atomic_exchange(&volume->refused[refusal], true)) {
+        g_message("'%s': inode %u %s (there may be more)", volume->name, inode->ino,
+                  refusals[refusal].text);
+    }
+    return refusals[refusal].error;
 }
 
 void ext4_get_stats(const Ext4Volume *volume, Ext4Stats *stats)
@@ -106,6 +143,56 @@ static bool refuse_damaged(const Ext4Volume *volume, GError **error, const char 
     return refuse(volume, error, "%s; look with: %s", text, command);
 }
 
+/* What is not done here, and all that has a bit but no name. */
+static char *unknown_features(uint32_t bits)
+{
+    static const struct {
+        uint32_t bit;
+        const char *name;
+    } names[] = {
+        {EXT2_FEATURE_INCOMPAT_COMPRESSION, "compression"},
+        {EXT4_FEATURE_INCOMPAT_DIRDATA, "dirdata"},
+    };
+    GString *text = g_string_new(NULL);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (bits & names[i].bit) {
+            g_string_append_printf(text, "%s%s", text->len > 0 ? ", " : "", names[i].name);
+            bits &= ~names[i].bit;
+        }
+    }
+    if (bits != 0) {
+        g_string_append_printf(text, "%s0x%x", text->len > 0 ? ", " : "", bits);
+    }
+    return g_string_free(text, FALSE);
+}
+
+/* What has to be understood to read it is in this field of its superblock. */
+static bool check_features(const Ext4Volume *volume, GError **error)
+{
+    const uint32_t known = EXT2_LIB_FEATURE_INCOMPAT_SUPP;
+    g_autofree char *names = NULL;
+    uint32_t bits = 0;
+    int result = ext4_overlay_read_now(
+        volume->node, volume->overlay, &bits, sizeof(bits),
+        SUPER_AT + (int64_t)offsetof(struct ext2_super_block, s_feature_incompat));
+
+    if (result < 0) {
+        return refuse(volume, error, "%s", g_strerror(-result));
+    }
+    if (bits & EXT3_FEATURE_INCOMPAT_JOURNAL_DEV) {
+        return refuse(volume, error, "it is the journal of a file system on another device");
+    }
+    if ((bits & ~known) == 0) {
+        return true;
+    }
+    names = unknown_features(bits & ~known);
+    return refuse(volume, error,
+                  "it cannot be read without features that are not known here: %s; the kernel or "
+                  "newer tools may know them",
+                  names);
+}
+
 static bool open_library(Ext4Volume *volume, GError **error)
 {
     const Ext4Source source = {.node = volume->node, .overlay = volume->overlay};
@@ -124,10 +211,10 @@ static bool open_library(Ext4Volume *volume, GError **error)
     if (magic != EXT2_SUPER_MAGIC) {
         return refuse(volume, error, "there is no ext2, ext3 or ext4 file system in it");
     }
-    code = ext4_channel_open(&source, &volume->fs);
-    if (code == EXT2_ET_UNSUPP_FEATURE || code == EXT2_ET_RO_UNSUPP_FEATURE) {
-        return refuse(volume, error, "it has a feature that is not known here");
+    if (!check_features(volume, error)) {
+        return false;
     }
+    code = ext4_channel_open(&source, &volume->fs);
     if (code != 0) {
         return refuse_damaged(volume, error, "its superblock cannot be used: %s",
                               error_message(code));
@@ -313,6 +400,7 @@ Ext4Volume *ext4_open(BlockNode *node, const Ext4Params *params, GError **error)
     volume->node = block_node_ref(node);
     volume->name = g_strdup(node->name);
     volume->acl = params->acl;
+    volume->panic = params->panic;
     volume->uid = params->uid;
     volume->gid = params->gid;
     make_caches(volume);
@@ -327,6 +415,7 @@ Ext4Volume *ext4_open(BlockNode *node, const Ext4Params *params, GError **error)
 
 void ext4_close(Ext4Volume *volume)
 {
+    g_idle_remove_by_data(volume);
     free_caches(volume);
     if (volume->fs != NULL) {
         ext2fs_free(volume->fs);

@@ -82,9 +82,9 @@ static void fail(Ext4Call *call, int result)
 /* --- names and attributes --- */
 
 /* Why names in @directory, or the content of a file, cannot be shown; 0: they can. */
-static int check_readable(const Ext4Inode *inode)
+static int check_readable(Ext4Volume *volume, const Ext4Inode *inode)
 {
-    return inode->flags & EXT4_ENCRYPT_FL ? -ENOKEY : 0;
+    return inode->flags & EXT4_ENCRYPT_FL ? ext4_refused(volume, inode, EXT4_REFUSED_ENCRYPTED) : 0;
 }
 
 static struct fuse_entry_param entry_of(const Ext4Inode *inode)
@@ -112,10 +112,10 @@ static int find_name(const Ext4Call *call, uint32_t *ino)
     if (strlen(call->name) > EXT2_NAME_LEN) {
         return -ENAMETOOLONG;
     }
-    if (directory->flags & EXT4_CASEFOLD_FL) {
-        return -EOPNOTSUPP;
+    result = check_readable(call->volume, directory);
+    if (result == 0 && directory->flags & EXT4_CASEFOLD_FL) {
+        result = ext4_refused(call->volume, directory, EXT4_REFUSED_CASEFOLD);
     }
-    result = check_readable(directory);
     return result < 0 ? result : ext4_directory_find(call->volume, directory, call->name, ino);
 }
 
@@ -274,7 +274,7 @@ static int list_directory(const Ext4Call *call, char *buffer, size_t *used)
     if (!S_ISDIR(directory->attr.st_mode)) {
         return -ENOTDIR;
     }
-    result = check_readable(directory);
+    result = check_readable(call->volume, directory);
     while (result == 0) {
         result = ext4_directory_next(call->volume, directory, &cursor, &entry);
         if (result <= 0) {
@@ -360,7 +360,7 @@ static void co_read(void *opaque)
         result = -EINVAL;
     }
     if (result == 0) {
-        result = check_readable(inode);
+        result = check_readable(volume, inode);
     }
     if (result == 0) {
         result = ext4_read(volume, inode, buffer, call->size, call->offset);

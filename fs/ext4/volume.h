@@ -26,6 +26,13 @@ static_assert(G_BYTE_ORDER == G_LITTLE_ENDIAN, "the disk's byte order");
 
 #define EXT4_ROOT EXT2_ROOT_INO
 
+/** What is not shown, for which reason. */
+typedef enum Ext4Refusal {
+    EXT4_REFUSED_ENCRYPTED,
+    EXT4_REFUSED_CASEFOLD,
+    EXT4_REFUSALS,
+} Ext4Refusal;
+
 struct Ext4Volume {
     BlockNode *node; /* referenced */
     char *name;
@@ -41,6 +48,9 @@ struct Ext4Volume {
     struct statvfs usage;
     Ext4Cache *buffers, *inodes_cache, *names;
     _Atomic(uint64_t) reads, read_bytes, damaged;
+    _Atomic(bool) refused[EXT4_REFUSALS]; /* that has been said */
+    FsSession *session;                   /* ends at the first damage; NULL: does not */
+    bool panic;
     _Atomic(int64_t) report_second; /* of the latest lines in the log, ... */
     _Atomic(unsigned) report_count; /* ... and how many there were in it */
 };
@@ -50,6 +60,9 @@ struct Ext4Volume {
  * Returns -EUCLEAN. Any thread.
  */
 int ext4_damaged(Ext4Volume *volume, uint32_t ino, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
+/** Something cannot be shown: the reason is said once. Its negative errno. Any thread. */
+int ext4_refused(Ext4Volume *volume, const Ext4Inode *inode, Ext4Refusal refusal);
 
 /** Whether blocks [block, block + count) are in the file system and can hold something. */
 static inline bool ext4_has_blocks(const Ext4Volume *volume, uint64_t block, uint64_t count)

@@ -13,6 +13,10 @@
 #include "tools/sluicefs/serve.h"
 #include "tools/sluicefs/statistics.h"
 
+#define ISO_MAGIC        "CD001"
+#define ISO_MAGIC_LENGTH 5
+#define ISO_MAGIC_AT     (32768 + 1)
+
 /* The numbers of the partitions that hold something, for a message. */
 static char *partition_list(const DiskTable *table)
 {
@@ -34,6 +38,43 @@ static bool is_ext(const char *type)
            g_strcmp0(type, "ext4") == 0;
 }
 
+/* @content is not what can be shown: say what it is, and who shows it. */
+static void refuse_content(const char *source, const char *type, GError **error)
+{
+    static const struct {
+        const char *type, *text;
+    } others[] = {
+        {"squashfs", "squashfuse and mount(8) show its files"},
+        {"squashfs3", "mount(8) shows its files"},
+        {"iso9660", "fuseiso and mount(8) show its files"},
+        {"udf", "mount(8) shows its files"},
+        {"erofs", "erofsfuse and mount(8) show its files"},
+        {"crypto_LUKS", "it is encrypted and has to be opened by cryptsetup first"},
+        {"LVM2_member", "it is a part of a volume group"},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(others); i++) {
+        if (strcmp(type, others[i].type) == 0) {
+            g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                        "'%s' holds %s, not ext2, ext3 or ext4, and is not shown here yet; %s",
+                        source, type, others[i].text);
+            return;
+        }
+    }
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                "'%s' holds %s; only ext2, ext3 and ext4 can be shown", source, type);
+}
+
+/* Whether it is a CD's image, which often looks like a disk with partitions as well. */
+static bool is_iso(BlockNode *node)
+{
+    char magic[ISO_MAGIC_LENGTH];
+
+    return node->size >= ISO_MAGIC_AT + ISO_MAGIC_LENGTH &&
+           block_read_now(node, magic, sizeof(magic), ISO_MAGIC_AT) == 0 &&
+           memcmp(magic, ISO_MAGIC, sizeof(magic)) == 0;
+}
+
 /* The part of the disk @node that @options mean; a reference. */
 static BlockNode *choose_part(BlockNode *node, const Options *options, const char *source,
                               GError **error)
@@ -50,6 +91,9 @@ static BlockNode *choose_part(BlockNode *node, const Options *options, const cha
             g_prefix_error(error, "'%s': ", source);
             return NULL;
         }
+    } else if (table->type != NULL && is_iso(node)) {
+        refuse_content(source, "iso9660", error);
+        return NULL;
     } else if (table->type != NULL) {
         g_autofree char *list = partition_list(table);
 
@@ -61,9 +105,7 @@ static BlockNode *choose_part(BlockNode *node, const Options *options, const cha
         part = g_ptr_array_index(table->partitions, 0);
     }
     if (part != NULL && !is_ext(part->content.type)) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
-                    "'%s' holds %s; only ext2, ext3 and ext4 can be shown", source,
-                    part->content.type);
+        refuse_content(source, part->content.type, error);
         return NULL;
     }
     if (part == NULL || part->number == 0) {
@@ -79,6 +121,7 @@ static void *open_image(const Options *options, const char *source, GError **err
         .no_recovery = options->norecovery,
         /* Lists name users of their own, not those that were asked for. */
         .acl = options->default_permissions && options->uid < 0 && options->gid < 0,
+        .panic = options->errors == ERRORS_PANIC,
         .uid = options->uid,
         .gid = options->gid,
     };
@@ -112,6 +155,11 @@ static void append_stats(void *userdata, GString *out)
     statistics_append(out, "image_damaged", stats.damaged);
 }
 
+static void attach_session(void *userdata, FsSession *session)
+{
+    ext4_attach_session(userdata, session);
+}
+
 static void close_image(void *userdata)
 {
     ext4_close(userdata);
@@ -121,6 +169,7 @@ static const ServeBackend image_backend = {
     .command = "image",
     .filesystem = ext4_filesystem,
     .open = open_image,
+    .attach = attach_session,
     .append_stats = append_stats,
     .close = close_image,
 };
@@ -134,6 +183,9 @@ int image_run(Options *options)
 
     if (count != 2 && !(options->source != NULL && count == 1)) {
         return command_usage_error(command_find("image"), "image needs IMG and MNT");
+    }
+    if (options->fakeroot) {
+        options->default_permissions = false;
     }
     options->mount_set |= MS_RDONLY;
     options->mount_clear &= ~(unsigned long)MS_RDONLY;

@@ -117,7 +117,7 @@ static const Command *command_for(const char *source, const Options *options)
     if (!is_disk(source)) {
         return command_find("passthrough");
     }
-    if (options->files || options->norecovery ||
+    if (options->files || options->norecovery || options->fakeroot ||
         (!options_given(options, "files") && options->offset == NULL && is_file_system(source))) {
         return command_find("image");
     }

@@ -22,6 +22,7 @@ static const char *const format_choices[] = {"auto", "raw", "qcow2", NULL};
 static const char *const backing_choices[] = {"beside", "any", NULL};
 static const char *const handle_choices[] = {"auto", "never", "always", NULL};
 static const char *const passthrough_io_choices[] = {"off", "auto", "on", NULL};
+static const char *const errors_choices[] = {"continue", "remount-ro", "panic", NULL};
 static const char *const xdev_choices[] = {"allow", "deny", NULL};
 
 #define FIELD(member) .offset = offsetof(Options, member)
@@ -200,6 +201,14 @@ const OptionSpec option_table[] = {
      .maximum = INT_MAX, .help = "Show all files as owned by the user with this number."},
     {"gid", 0, OPTION_INTEGER, OPTION_GROUP_IMAGE, FIELD(gid), .argument = "N", .minimum = 0,
      .maximum = INT_MAX, .help = "Show all files as owned by the group with this number."},
+    {"fakeroot", 0, OPTION_FLAG, OPTION_GROUP_IMAGE, FIELD(fakeroot),
+     .help = "Let whoever may use the mount read all files, as root could, whatever their owners "
+             "and modes, which are shown as they are."},
+    {"errors", 0, OPTION_CHOICE, OPTION_GROUP_IMAGE, FIELD(errors),
+     .argument = "continue|remount-ro|panic", .choices = errors_choices, .initial = "continue",
+     .help = "What follows when something damaged is found: it fails, with a line in the log, and "
+             "everything else is shown on (continue, and remount-ro, which is the same for what is "
+             "read only), or the mount also ends, with an exit status that tells (panic)."},
     {"norecovery", 0, OPTION_FLAG, OPTION_GROUP_IMAGE, FIELD(norecovery),
      .help = "Show a file system that was not unmounted cleanly without the changes that its "
              "journal holds, which may be inconsistent."},

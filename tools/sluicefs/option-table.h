@@ -86,6 +86,8 @@ typedef enum LocksChoice { LOCKS_LOCAL, LOCKS_REMOTE } LocksChoice;
 typedef enum DiskCacheChoice { DISK_CACHE_NONE, DISK_CACHE_WRITEBACK } DiskCacheChoice;
 typedef enum FormatChoice { FORMAT_AUTO, FORMAT_RAW, FORMAT_QCOW2 } FormatChoice;
 typedef enum BackingChoice { BACKING_BESIDE, BACKING_ANY } BackingChoice;
+/** As mount(8) names them. */
+typedef enum ErrorsChoice { ERRORS_CONTINUE, ERRORS_REMOUNT_RO, ERRORS_PANIC } ErrorsChoice;
 typedef enum HandlesChoice { HANDLES_AUTO, HANDLES_NEVER, HANDLES_ALWAYS } HandlesChoice;
 typedef enum XdevChoice { XDEV_ALLOW, XDEV_DENY } XdevChoice;
 /** --passthrough-io */

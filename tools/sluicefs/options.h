@@ -59,7 +59,8 @@ typedef struct Options {
     double wait;
 
     /* image */
-    bool files, norecovery;
+    bool files, norecovery, fakeroot;
+    int errors; /* ErrorsChoice */
     int uid, gid;
 
     /* umount */
