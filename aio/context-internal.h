@@ -130,6 +130,7 @@ struct AioContext {
     AioPollParams poll; /**< the home thread's copy */
     unsigned poll_version;
     int64_t poll_ns;
+    AioPollAccount poll_account;
     bool poll_started;
     AioHandlerList polled;
     AioPollNode ring_node;

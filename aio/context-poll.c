@@ -15,6 +15,9 @@
  * takes a lock; the clock is read once per iteration. The whole spin counts as
  * one walk of the handlers, so none can be freed under it.
  *
+ * A spin that did not find work, or lost the CPU on the way, may mean that others want the CPU,
+ * whoever should give the work among them: see AioPollAccount.
+ *
  * Monitors other than io_uring do not show readiness in memory: they spin only
  * if every handler has a poll check.
  */
@@ -58,6 +61,7 @@ void aio_context_load_poll_params(AioContext *ctx)
         ctx->poll_version = version;
         ctx->poll_ns = 0;
         ctx->ring_node = (AioPollNode){0};
+        ctx->poll_account = (AioPollAccount){0};
         for (AioHandler *h = ctx->polled.first; h; h = polled_next(h)) {
             h->poll_node = (AioPollNode){0};
         }
@@ -179,19 +183,24 @@ bool aio_context_spin(AioContext *ctx, int64_t *timeout_ns)
         spin_ns = *timeout_ns;
     }
 
+    int64_t start_ns = ctx->clock_ns(), now_ns = start_ns, gap_ns = 0;
+    if (!aio_poll_account_open(&ctx->poll_account, start_ns)) {
+        return false;
+    }
     poll_start(ctx);
     ctx->monitor->arm(ctx);
     ctx->walking++;
 
-    int64_t start_ns = ctx->clock_ns(), now_ns = start_ns;
     bool found = false, told = false;
     do {
+        int64_t before_ns = now_ns;
         found = aio_context_sweep(ctx, now_ns);
         if (ctx->ring && aio_ring_has_completions(ctx->ring)) {
             found = true;
         }
         told = atomic_load_explicit(&ctx->notified, memory_order_acquire);
         now_ns = ctx->clock_ns();
+        gap_ns = MAX(gap_ns, now_ns - before_ns);
     } while (!found && !told && !ctx->monitor->needs_wait(ctx) && now_ns - start_ns < spin_ns);
 
     found |= poll_remove_idle(ctx, now_ns);
@@ -207,6 +216,12 @@ bool aio_context_spin(AioContext *ctx, int64_t *timeout_ns)
         if (*timeout_ns > 0) {
             *timeout_ns -= MIN(*timeout_ns, spent_ns);
         }
+    }
+    bool preempted = gap_ns > AIO_POLL_GAP_NS;
+    aio_counter_add(&ctx->counters.poll_preempted, preempted);
+    if (aio_poll_account_add(&ctx->poll_account, &ctx->poll, now_ns, spent_ns, found || told,
+                             preempted)) {
+        aio_counter_add(&ctx->counters.poll_pauses, 1);
     }
     return found;
 }

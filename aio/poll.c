@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The two rules of adaptive busy polling, as pure functions.
+ * The two rules of adaptive busy polling, and the account of what it brings, as pure functions.
  *
  * Classic: compare how long the turn blocked with the current poll time. What
  * the spin covered needs no change; a block too long to be covered shrinks it;
@@ -10,6 +10,11 @@
  * turns that made it ready. One value above the maximum forgets the average,
  * and idle time adds up until the handler is forgotten, so that no single idle
  * handler keeps the thread spinning. The context follows the largest average.
+ *
+ * Both learn from the length of waits, and neither sees why a spin found nothing. The usual
+ * reason on few CPUs is that who should give the work waits for this very CPU: the work comes as
+ * soon as the spin has ended, the wait looks short, and the rule spins longer. The account sees it,
+ * since such spins cost and earn nothing.
  */
 #include "aio/poll.h"
 
@@ -111,4 +116,30 @@ AioPollChange aio_poll_adapt_weighted(const AioPollParams *params, int64_t large
         return poll_change(poll_ns, *poll_ns / shrink);
     }
     return AIO_POLL_KEPT;
+}
+
+bool aio_poll_account_open(const AioPollAccount *account, int64_t now_ns)
+{
+    return now_ns >= account->until_ns;
+}
+
+bool aio_poll_account_add(AioPollAccount *account, const AioPollParams *params, int64_t now_ns,
+                          int64_t spent_ns, bool hit, bool preempted)
+{
+    if (params->insist) {
+        return false;
+    }
+    account->balance_ns += hit ? AIO_POLL_WORTH_NS : -spent_ns;
+    if (account->balance_ns >= AIO_POLL_CREDIT_NS) {
+        account->balance_ns = AIO_POLL_CREDIT_NS;
+        account->pause_ns = 0;
+    }
+    if (!preempted && account->balance_ns > -AIO_POLL_DEBT_SPINS * params->max_ns) {
+        return false;
+    }
+    int64_t pause_ns = account->pause_ns ? account->pause_ns : AIO_POLL_PAUSE_MIN_NS;
+    account->until_ns = now_ns + pause_ns;
+    account->pause_ns = pause_ns < AIO_POLL_PAUSE_MAX_NS / 2 ? 2 * pause_ns : AIO_POLL_PAUSE_MAX_NS;
+    account->balance_ns = 0;
+    return true;
 }

@@ -30,6 +30,7 @@ typedef struct AioPollParams {
     int64_t grow;    /**< factor; 0: 2 */
     int64_t shrink;  /**< divisor; 0: straight to 0 (classic), 2 (weighted) */
     unsigned weight; /**< weighted: new value counts 1/2^weight; 0: 3 */
+    bool insist;     /**< spin even if it does not pay (AioPollAccount) */
 } AioPollParams;
 
 /** What an adaptation did, for the counters. */
@@ -60,5 +61,40 @@ void aio_poll_node_idle(AioPollNode *node, const AioPollParams *params, int64_t 
 /** Follow the largest value among the active handlers of a turn. */
 AioPollChange aio_poll_adapt_weighted(const AioPollParams *params, int64_t largest_ns,
                                       int64_t *poll_ns);
+
+/**
+ * Whether spinning pays: an account of one context, beside either rule.
+ *
+ * A spin that finds work saves a sleep and a wake-up, AIO_POLL_WORTH_NS; every spin costs its
+ * time. Debts end the spinning for a while, which grows as long as it does not pay, so what
+ * useless spins can take is bounded. Losing the CPU inside a spin ends it at once: others want it.
+ * All zero at the start.
+ */
+typedef struct AioPollAccount {
+    int64_t balance_ns;
+    int64_t pause_ns; /**< length of the next pause; 0: the shortest */
+    int64_t until_ns; /**< no spin before this time */
+} AioPollAccount;
+
+/** What a sleep and a wake-up cost; measured between 10 and 25 us on virtual machines. */
+#define AIO_POLL_WORTH_NS 20000
+/** So many useless spins of full length in debt end the spinning ... */
+#define AIO_POLL_DEBT_SPINS 3
+/** ... and at this credit earlier pauses are forgotten. */
+#define AIO_POLL_CREDIT_NS    (INT64_C(100) * 1000)
+#define AIO_POLL_PAUSE_MIN_NS (INT64_C(4) * 1000 * 1000)
+#define AIO_POLL_PAUSE_MAX_NS (INT64_C(1) * 1000 * 1000 * 1000)
+/** Two readings of the clock inside a spin this far apart: another ran between them. */
+#define AIO_POLL_GAP_NS (INT64_C(50) * 1000)
+
+/** Whether a spin may begin at @now_ns. */
+bool aio_poll_account_open(const AioPollAccount *account, int64_t now_ns);
+
+/**
+ * A spin ended at @now_ns after @spent_ns. @preempted: it met a gap. Returns true if this
+ * begins a pause.
+ */
+bool aio_poll_account_add(AioPollAccount *account, const AioPollParams *params, int64_t now_ns,
+                          int64_t spent_ns, bool hit, bool preempted);
 
 #endif /* SLUICE_AIO_POLL_H */

@@ -16,6 +16,8 @@
     X(poll_hits, "spins that found work")                                                          \
     X(poll_misses, "spins that ran out of time")                                                   \
     X(poll_ns, "nanoseconds spent spinning")                                                       \
+    X(poll_preempted, "spins in which another took the CPU")                                       \
+    X(poll_pauses, "times spinning did not pay and was given up for a while")                      \
     X(poll_grown, "times the poll time grew")                                                      \
     X(poll_shrunk, "times the poll time shrank")                                                   \
     X(submits, "io_uring_enter calls that submitted")                                              \

@@ -4,7 +4,7 @@ import argparse
 import json
 import unittest
 
-from sluicefs_bench.candidates import choose, command_line, parse
+from sluicefs_bench.candidates import choose, command_line, parse, wants_uring
 from sluicefs_bench.cli import parse_size, parser
 from sluicefs_bench.errors import CandidateError, UsageError
 from sluicefs_bench.fio import Job
@@ -35,6 +35,15 @@ class Candidates(unittest.TestCase):
         self.assertEqual(command_line(one, PLACES, "/s p", "/m"),
                          ["/build/sluicefs", "passthrough", "--threads=2", "/s p", "/m", "-o",
                           "fsname=a b"])
+
+    def test_word_for_uring(self):
+        one = parse("hp-uring={uring} hp -o io_uring {src} {mnt}", "peer")
+        self.assertTrue(wants_uring(one))
+        self.assertEqual(command_line(one, PLACES, "/s", "/m"),
+                         ["hp", "-o", "io_uring", "/s", "/m"])
+        self.assertFalse(wants_uring(parse("hp=hp {src} {mnt}", "peer")))
+        for built_in in choose(["*"], [], []):
+            self.assertEqual(wants_uring(built_in), "--transport=uring" in built_in.command)
 
     def test_nonsense_is_refused(self):
         for text in ("nothing", "=x {src} {mnt}", "a b=x {src} {mnt}", "a=x {src}",

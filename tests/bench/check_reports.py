@@ -9,6 +9,7 @@ import xml.etree.ElementTree as xml
 from sluicefs_bench import compare, document, plot, table
 from sluicefs_bench.errors import BenchError
 from sluicefs_bench.fio import Outcome
+from sluicefs_bench.merge import merge
 
 
 def sample(turn, throughput):
@@ -42,6 +43,41 @@ def made_up(raw=(100, 200), own=(50, 80), peer=(25, 160)):
                          "own": samples((4 << 20, 4 << 20))}}],
         "complete": True,
     }
+
+
+class Merging(unittest.TestCase):
+    def test_rounds_are_numbered_on(self):
+        pieces = [made_up(), made_up(own=(25, 40))]
+        whole = merge(pieces)
+        self.assertEqual(pieces[1], made_up(own=(25, 40)))  # left alone
+        self.assertEqual(whole["settings"]["rounds"], 4)
+        self.assertEqual(document.field(whole["rows"][0], "own", "throughput"),
+                         {0: 50, 1: 80, 2: 25, 3: 40})
+        ratio = document.throughput_ratio(whole["rows"][0], "own", "raw")
+        self.assertEqual((ratio.low, ratio.high, ratio.count), (0.2, 0.5, 4))
+
+    def test_other_rows_and_candidates(self):
+        other = made_up()
+        other["candidates"][2]["name"] = "another"
+        for row in other["rows"]:
+            row["samples"].pop("<peer>", None)
+            row["errors"] = {}
+        other["rows"][1]["name"] = "disk/c"
+        other["complete"] = False
+        whole = merge([made_up(), other])
+        self.assertEqual(document.names(whole), ["raw", "own", "<peer>", "another"])
+        self.assertEqual([row["name"] for row in whole["rows"]], ["disk/a", "disk/b", "disk/c"])
+        self.assertEqual(whole["rows"][1]["errors"], {"<peer>": "close: EBADF"})
+        self.assertFalse(whole["complete"])
+
+    def test_refused(self):
+        for change in (lambda one: one["host"].update(kernel="6.2"),
+                       lambda one: one["settings"].update(size=1),
+                       lambda one: one["candidates"][1].update(command="other {src} {mnt}")):
+            other = made_up()
+            change(other)
+            with self.assertRaises(BenchError):
+                merge([made_up(), other])
 
 
 class Documents(unittest.TestCase):

@@ -112,6 +112,7 @@ static void force_poll(AioContext *ctx, int64_t ns)
     AioPollParams params;
     aio_poll_params_init(&params);
     params.max_ns = ns;
+    params.insist = true;
     aio_context_set_poll_params(ctx, &params);
     aio_context_poll(ctx, false);
     ctx->poll_ns = ns;
@@ -349,6 +350,43 @@ static void test_idle_removal(void)
     aio_context_free(ctx);
 }
 
+static int64_t jumping_clock(void)
+{
+    return fake_now_ns += 2 * AIO_POLL_GAP_NS;
+}
+
+/* A worker that loses the CPU inside a spin does not spin for a while. */
+static void test_preempted_spin_pauses(void)
+{
+    AioContext *ctx = test_context_new();
+    AioStats stats;
+    int64_t timeout_ns = -1;
+
+    while (aio_context_poll(ctx, false)) {
+    }
+    ctx->clock_ns = jumping_clock;
+    ctx->poll_ns = 1;
+    aio_context_spin(ctx, &timeout_ns);
+    aio_context_get_stats(ctx, &stats);
+    g_assert_cmpuint(stats.poll_preempted, ==, 1);
+    g_assert_cmpuint(stats.poll_pauses, ==, 1);
+
+    timeout_ns = -1;
+    ctx->clock_ns = ticking_clock;
+    aio_context_spin(ctx, &timeout_ns);
+    aio_context_get_stats(ctx, &stats);
+    g_assert_cmpuint(stats.poll_hits + stats.poll_misses, ==, 1);
+    fake_now_ns += AIO_POLL_PAUSE_MIN_NS;
+    timeout_ns = -1;
+    aio_context_spin(ctx, &timeout_ns);
+    aio_context_get_stats(ctx, &stats);
+    g_assert_cmpuint(stats.poll_hits + stats.poll_misses, ==, 2);
+    g_assert_cmpuint(stats.poll_preempted, ==, 1);
+    aio_context_poll_stop(ctx);
+    ctx->clock_ns = aio_clock_ns;
+    aio_context_free(ctx);
+}
+
 static bool timer_fired;
 
 static void note_timer(AioTimer *timer)
@@ -557,6 +595,7 @@ int main(int argc, char **argv)
     g_test_add_func("/context/B14-read-before-write", test_read_before_write);
     g_test_add_func("/context/B15-notify-is-no-progress", test_notify_is_no_progress);
     g_test_add_func("/context/B17-B19-idle-removal", test_idle_removal);
+    g_test_add_func("/context/preempted-spin-pauses", test_preempted_spin_pauses);
     g_test_add_func("/context/B20-spin-counts-against-timeout", test_spin_counts_against_timeout);
     g_test_add_func("/context/B21-B22-nonblocking-needs-no-enter", test_nonblocking_needs_no_enter);
     g_test_add_func("/context/B24-slow-handler-is-not-block-time",

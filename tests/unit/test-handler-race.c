@@ -433,6 +433,7 @@ static void test_remove_in_poll_mode(void)
 
     aio_poll_params_init(&params);
     params.max_ns = 200 * 1000;
+    params.insist = true;
     aio_context_set_poll_params(ctx, &params);
     for (unsigned where = IN_CHECK; where <= IN_NONE; where++) {
         Spinner spinners[2] = {{.ctx = ctx, .where = IN_NONE}, {.ctx = ctx, .where = where}};

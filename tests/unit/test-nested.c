@@ -323,6 +323,7 @@ static void test_nested_poll_ready(void)
 
     aio_poll_params_init(&params);
     params.max_ns = 1000 * 1000;
+    params.insist = true;
     aio_context_set_poll_params(ctx, &params);
     events_init(&event, 1, ctx);
     aio_set_fd_handler(ctx, polled.fd, &ops, &polled);

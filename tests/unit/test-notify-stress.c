@@ -103,6 +103,7 @@ static void set_max_poll(AioContext *ctx, int64_t max_ns)
     AioPollParams params;
     aio_poll_params_init(&params);
     params.max_ns = max_ns;
+    params.insist = true;
     aio_context_set_poll_params(ctx, &params);
 }
 

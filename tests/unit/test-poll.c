@@ -145,6 +145,78 @@ static void test_weighted_context_follows_largest(void)
     g_assert_cmpint(poll_ns, <=, 1);
 }
 
+static bool spin(AioPollAccount *account, int64_t *now_ns, int64_t spent_ns, bool hit)
+{
+    AioPollParams params = classic_params();
+    *now_ns += spent_ns;
+    return aio_poll_account_add(account, &params, *now_ns, spent_ns, hit, false);
+}
+
+/* Debt ends the spinning; the pauses grow to a second while it does not pay. */
+static void test_account_debt(void)
+{
+    AioPollAccount account = {0};
+    int64_t now_ns = 1000, expected_ns = AIO_POLL_PAUSE_MIN_NS;
+
+    g_assert_true(aio_poll_account_open(&account, now_ns));
+    for (int pause = 0; pause < 12; pause++) {
+        unsigned spins = 1;
+        while (!spin(&account, &now_ns, 4000, false)) {
+            spins++;
+        }
+        g_assert_cmpuint(spins, ==, (AIO_POLL_DEBT_SPINS * 32768 + 3999) / 4000);
+        g_assert_false(aio_poll_account_open(&account, now_ns + expected_ns - 1));
+        g_assert_true(aio_poll_account_open(&account, now_ns + expected_ns));
+        now_ns += expected_ns;
+        expected_ns = MIN(2 * expected_ns, AIO_POLL_PAUSE_MAX_NS);
+    }
+    g_assert_cmpint(expected_ns, ==, AIO_POLL_PAUSE_MAX_NS);
+
+    /* Credit makes it forget them. */
+    for (int i = 0; i < 10; i++) {
+        g_assert_false(spin(&account, &now_ns, 30000, true));
+    }
+    while (!spin(&account, &now_ns, 32768, false)) {
+    }
+    g_assert_true(aio_poll_account_open(&account, now_ns + AIO_POLL_PAUSE_MIN_NS));
+}
+
+/* One success for a few failures is enough; credit is limited. */
+static void test_account_balance(void)
+{
+    AioPollAccount account = {0};
+    int64_t now_ns = 0;
+
+    for (int i = 0; i < 10000; i++) {
+        g_assert_false(spin(&account, &now_ns, 30000, true));
+        g_assert_false(spin(&account, &now_ns, 10000, false));
+    }
+    g_assert_cmpint(account.balance_ns, <=, AIO_POLL_CREDIT_NS);
+    unsigned spins = 1;
+    while (!spin(&account, &now_ns, 32768, false)) {
+        spins++;
+    }
+    g_assert_cmpuint(spins, <, 10);
+}
+
+/* Who lost the CPU inside a spin pauses at once, found or not; who insists never does. */
+static void test_account_preempted(void)
+{
+    AioPollParams params = classic_params();
+    AioPollAccount account = {0};
+
+    g_assert_true(aio_poll_account_add(&account, &params, 100, 50, true, true));
+    g_assert_false(aio_poll_account_open(&account, 100));
+    g_assert_true(aio_poll_account_open(&account, 100 + AIO_POLL_PAUSE_MIN_NS));
+
+    params.insist = true;
+    account = (AioPollAccount){0};
+    for (int i = 0; i < 1000; i++) {
+        g_assert_false(aio_poll_account_add(&account, &params, 100, 32768, false, true));
+    }
+    g_assert_true(aio_poll_account_open(&account, 0));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -157,5 +229,8 @@ int main(int argc, char **argv)
     g_test_add_func("/poll/weighted-idle-is-forgotten", test_weighted_idle_is_forgotten);
     g_test_add_func("/poll/weighted-context-follows-largest",
                     test_weighted_context_follows_largest);
+    g_test_add_func("/poll/account-debt", test_account_debt);
+    g_test_add_func("/poll/account-balance", test_account_balance);
+    g_test_add_func("/poll/account-preempted", test_account_preempted);
     return g_test_run();
 }

@@ -549,6 +549,7 @@ static void test_attached_ring_is_polled(void)
     AioPollParams poll;
     aio_poll_params_init(&poll);
     poll.max_ns = 1000000000;
+    poll.insist = true;
     AioRing *ring = attached_ring_new(ctx, &(AioRingParams){.entries = 8});
     Op op = {0};
     io_uring_prep_nop(&op.sqe);

@@ -101,6 +101,9 @@ const OptionSpec option_table[] = {
     {"poll-weight", 0, OPTION_INTEGER, OPTION_GROUP_ENGINE, FIELD(poll_weight), .argument = "N",
      .minimum = 0, .maximum = 16, .initial = "0",
      .help = "Weighted rule: a new time counts 1/2^N; 0 stands for 3."},
+    {"poll-insist", 0, OPTION_FLAG, OPTION_GROUP_ENGINE, FIELD(poll_insist),
+     .help = "Poll on where it does not pay, or takes a CPU that others want; without it polling "
+             "is then given up for a while."},
 
     {"options", 'o', OPTION_LIST, OPTION_GROUP_MOUNT, .argument = "LIST",
      .help = "A comma list of mount words and of any options of this command without their "

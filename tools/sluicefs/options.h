@@ -31,6 +31,7 @@ typedef struct Options {
     int uring_depth;
     int poll; /* PollChoice */
     int poll_max_us, poll_grow, poll_shrink, poll_weight;
+    bool poll_insist;
     int max_background;
 
     /* mount */

@@ -406,6 +406,7 @@ static void set_context_params(AioContextParams *params, const Options *options)
     params->poll.grow = options->poll_grow;
     params->poll.shrink = options->poll_shrink;
     params->poll.weight = (unsigned)options->poll_weight;
+    params->poll.insist = options->poll_insist;
 }
 
 /* Without io_uring everything works, but not as fast: say so once, and why. */

@@ -3,7 +3,9 @@
 
 A candidate is a name and a command in which {src} and {mnt} stand for the directory
 served and the mount point. The word "sluicefs" at its start stands for the program
-under test. A command may go into the background or stay in the foreground.
+under test. A command may go into the background or stay in the foreground. The word {uring} is
+left out of the command; it says that the kernel shall offer FUSE over io_uring to this mount, which it
+does not do for the others.
 """
 import re
 import shlex
@@ -11,6 +13,7 @@ import shutil
 from collections import namedtuple
 from fnmatch import fnmatchcase
 
+from . import uring
 from .errors import UsageError
 
 # kind: "raw" (no mount), "own" (sluicefs) or "peer".
@@ -28,7 +31,8 @@ BUILT_IN = (
     Candidate("sluicefs-cache-none", "own", _OWN + "--cache=none {src} {mnt}"),
     Candidate("sluicefs-cache-always", "own", _OWN + "--cache=always {src} {mnt}"),
     Candidate("sluicefs-writeback", "own", _OWN + "--cache=always --writeback {src} {mnt}"),
-    Candidate("sluicefs-uring", "own", _OWN + "--transport=uring {src} {mnt}"),
+    Candidate("sluicefs-uring", "own", "{uring} " + _OWN
+              + "--transport=uring {src} {mnt}"),
     Candidate("sluicefs-kernel-io", "own", _OWN + "--passthrough-io=on {src} {mnt}"),
     Candidate("sluicefs-poll-classic", "own", _OWN + "--poll=classic {src} {mnt}"),
     Candidate("sluicefs-poll-weighted", "own", _OWN + "--poll=weighted {src} {mnt}"),
@@ -71,10 +75,17 @@ def choose(patterns, own, peers):
     return chosen
 
 
+def wants_uring(candidate):
+    """Whether FUSE over io_uring is to be offered to its mount."""
+    return "{uring}" in shlex.split(candidate.command)
+
+
 def command_line(candidate, places, source, mountpoint):
     """The words to execute; places maps "sluicefs" and "deny_uring" to programs."""
     words = []
     for word in shlex.split(candidate.command):
+        if word == "{uring}":
+            continue
         if word == "sluicefs":
             word = places["sluicefs"]
         for name, value in (("{src}", source), ("{mnt}", mountpoint),
@@ -90,6 +101,8 @@ def missing(candidate, places):
         return None
     if "{deny_uring}" in candidate.command and not places["deny_uring"]:
         return "deny-uring is not built (libseccomp)"
+    if wants_uring(candidate) and not uring.available():
+        return "this kernel has no FUSE over io_uring"
     program = command_line(candidate, places, "/", "/")[0]
     if not shutil.which(program):
         return f"there is no program '{program}'"

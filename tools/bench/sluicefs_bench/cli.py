@@ -12,6 +12,7 @@ import sys
 from . import compare, document, plot, table
 from .candidates import BUILT_IN, DEFAULT, choose
 from .errors import BenchError, UsageError
+from .merge import merge
 from .progress import Progress
 from .runner import Run, Settings, select
 from .stores import STORES
@@ -95,7 +96,8 @@ def parser():
     add("--candidate", action="append", default=[], metavar="NAME=COMMAND",
         help="another form of sluicefs: 'name=sluicefs passthrough {src} {mnt} -o ...'")
     add("--peer", action="append", default=[], metavar="NAME=COMMAND",
-        help="another daemon: 'name=command with {src} {mnt}'")
+        help="another daemon: 'name=command with {src} {mnt}'; {uring} in it: with FUSE over "
+             "io_uring offered")
     add("--rounds", type=_number(int, 1), metavar="N", help="rounds (5; quick: 2)")
     add("--seconds", type=_number(float, 0.05), metavar="N",
         help="time of one measurement of a timed row (2; quick: 0.7)")
@@ -128,6 +130,11 @@ def parser():
     comparison.add_argument("--reference", metavar="NAME",
                             help="of two runs (default: raw, if both have it)")
     comparison.add_argument("--json", action="store_true", help="print JSON, not Markdown")
+
+    merging = commands.add_parser("merge", allow_abbrev=False, help="results of pieces as one file",
+                                  description="Join the results of runs with the same settings.")
+    merging.add_argument("files", nargs="+", metavar="FILE")
+    merging.add_argument("--output", required=True, metavar="FILE", help="the joined results")
 
     plotting = commands.add_parser("plot", allow_abbrev=False, help="SVG plots and Markdown tables",
                                    description="Write plots and tables made from a results file.")
@@ -208,6 +215,11 @@ def command_compare(arguments):
     return 0
 
 
+def command_merge(arguments):
+    document.write(merge([document.read(path) for path in arguments.files]), arguments.output)
+    return 0
+
+
 def command_plot(arguments):
     results = document.read(arguments.file)
     known = document.names(results)
@@ -233,7 +245,8 @@ def command_plot(arguments):
 def main(words):
     """Run the command; the exit status."""
     arguments = parser().parse_args(words)
-    command = {"run": command_run, "compare": command_compare, "plot": command_plot}
+    command = {"run": command_run, "compare": command_compare, "merge": command_merge,
+               "plot": command_plot}
 
     def interrupted(_number, _frame):
         # The clean-up that this starts must not be cut short by a second one.

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import time
 
-from .candidates import command_line
+from . import uring
+from .candidates import command_line, wants_uring
 from .errors import CandidateError
 
 MARK = "SLUICEFS_BENCH_MOUNT"
@@ -97,12 +98,13 @@ class Mount:
         words = command_line(self.candidate, self.places, self.source, self.mountpoint)
         environment = dict(os.environ, **{MARK: self.mountpoint})
         try:
-            with open(self.log, "wb") as log:
-                self._starter = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log,
-                                                 stderr=log, env=environment,
-                                                 start_new_session=True)
-            self._wait_until_mounted()
-            self._wait_until_answering()
+            with uring.offered(wants_uring(self.candidate)):
+                with open(self.log, "wb") as log:
+                    self._starter = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log,
+                                                     stderr=log, env=environment,
+                                                     start_new_session=True)
+                self._wait_until_mounted()
+                self._wait_until_answering()
             self._set_background()
         except OSError as error:
             self.end()
