@@ -45,6 +45,7 @@ void fs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (error) {
         fuse_reply_err(req, -error);
     } else {
+        fs_show_ids(pt, &st.st_uid, &st.st_gid);
         fuse_reply_attr(req, &st, pt->attr_timeout);
     }
 }
@@ -67,6 +68,7 @@ void fs_op_statx(fuse_req_t req, fuse_ino_t ino, unsigned flags, unsigned mask,
         return;
     }
     stx.stx_ino = fs_backing_shown_ino(inode->backing, stx.stx_ino);
+    fs_show_ids(pt, &stx.stx_uid, &stx.stx_gid);
     fs_reply_statx(req, &stx, pt->attr_timeout);
 }
 
@@ -96,7 +98,8 @@ int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ct
         return 0;
     }
     mode_t drop = S_ISUID;
-    if ((st.st_mode & S_IXGRP) || (!is_root && !fs_caller_in_group(caller, st.st_gid))) {
+    if ((st.st_mode & S_IXGRP) ||
+        (!is_root && !fs_caller_in_group(caller, fs_id_map_show_gid(&pt->id_map, st.st_gid)))) {
         drop |= S_ISGID; /* without S_IXGRP members of the group keep it */
     }
     if (!(st.st_mode & drop)) {
@@ -129,8 +132,14 @@ enum {
 
 static int change_owner(const SetAttr *set)
 {
-    uid_t uid = (set->to_set & FUSE_SET_ATTR_UID) ? set->attr.st_uid : (uid_t)-1;
-    gid_t gid = (set->to_set & FUSE_SET_ATTR_GID) ? set->attr.st_gid : (gid_t)-1;
+    const FsIdMap *map = &set->pt->id_map;
+    const bool sets_uid = set->to_set & FUSE_SET_ATTR_UID,
+               sets_gid = set->to_set & FUSE_SET_ATTR_GID;
+    uid_t uid = sets_uid ? fs_id_map_store_uid(map, set->attr.st_uid) : (uid_t)-1;
+    gid_t gid = sets_gid ? fs_id_map_store_gid(map, set->attr.st_gid) : (gid_t)-1;
+    if ((sets_uid && uid == FS_ID_NONE) || (sets_gid && gid == FS_ID_NONE)) {
+        return -EOVERFLOW;
+    }
     g_auto(FsPathFd) path = fs_inode_path(set->inode);
     if (path.fd < 0) {
         return path.fd;
@@ -215,6 +224,7 @@ static void set_attributes_and_reply(fuse_req_t req, const SetAttr *set)
     if (error) {
         fuse_reply_err(req, -error);
     } else {
+        fs_show_ids(set->pt, &st.st_uid, &st.st_gid);
         fuse_reply_attr(req, &st, set->pt->attr_timeout);
     }
 }

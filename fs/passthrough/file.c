@@ -282,9 +282,13 @@ static int open_own(OpenCall *call, int *flags)
         return path.fd;
     }
     *flags = fs_open_flags(pt, call->fi.flags);
-    FsIdentity owner = {.uid = call->caller.uid, .gid = call->caller.gid, .no_override = true};
+    FsIdentity owner;
     FsCredentialsSaved saved;
-    int fd = fs_credentials_enter(&pt->credentials, &owner, &saved);
+    int fd = fs_caller_identity(pt, &call->caller, &owner);
+    owner.no_override = true;
+    if (fd == 0) {
+        fd = fs_credentials_enter(&pt->credentials, &owner, &saved);
+    }
     if (fd == 0) {
         fd = open_path(pt, path.fd, *flags | O_NONBLOCK);
         fs_credentials_leave(&pt->credentials, &saved);
@@ -320,11 +324,12 @@ void fs_op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t
     OpenCall call = open_call(req, pt, fi);
     g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
     g_auto(FsPathFd) path = parent ? fs_inode_path(parent) : (FsPathFd){.fd = -ESTALE};
-    if (path.fd < 0) {
-        fuse_reply_err(req, -path.fd);
+    FsIdentity creator;
+    int error = path.fd < 0 ? path.fd : fs_creator(req, &creator);
+    if (error) {
+        fuse_reply_err(req, -error);
         return;
     }
-    FsIdentity creator = fs_creator(req);
     mode = fs_creation_mode(req, path.fd, mode);
     int flags = fs_open_flags(pt, fi->flags) & ~O_TRUNC;
     for (int i = 0; i < CREATE_RETRIES; i++) {
@@ -355,11 +360,12 @@ void fs_op_tmpfile(fuse_req_t req, fuse_ino_t parent_id, mode_t mode, struct fus
     OpenCall call = open_call(req, pt, fi);
     g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
     g_auto(FsPathFd) path = parent ? fs_inode_path(parent) : (FsPathFd){.fd = -ESTALE};
-    if (path.fd < 0) {
-        fuse_reply_err(req, -path.fd);
+    FsIdentity creator;
+    int error = path.fd < 0 ? path.fd : fs_creator(req, &creator);
+    if (error) {
+        fuse_reply_err(req, -error);
         return;
     }
-    FsIdentity creator = fs_creator(req);
     mode = fs_creation_mode(req, path.fd, mode);
     int flags = fs_open_flags(pt, fi->flags) & ~O_TRUNC;
     FsCredentialsSaved saved;

@@ -121,7 +121,12 @@ void fs_op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
         .command = command,
         .in = in,
     };
-    fs_caller_ids(fuse_req_ctx(req), &call.identity.uid, &call.identity.gid);
+    error = rule->changes ? fs_caller_identity(pt, fuse_req_ctx(req), &call.identity) : 0;
+    if (error) {
+        fuse_reply_err(req, -error);
+        fs_handle_put(handle);
+        return;
+    }
     if (!rule->changes) {
         ioctl_and_reply(request, &call);
         return;

@@ -55,6 +55,7 @@ int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *stx,
 {
     memset(entry, 0, sizeof(*entry));
     fs_stat_from_statx(&entry->attr, stx);
+    fs_show_ids(pt, &entry->attr.st_uid, &entry->attr.st_gid);
     FsInodeKey key = fs_inode_key_of(stx);
     FsHandleName handle;
     FsInodeFound found = {.key = key, .fd = fd, .type = entry->attr.st_mode};

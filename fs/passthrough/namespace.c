@@ -34,14 +34,6 @@ void fs_op_readlink(fuse_req_t req, fuse_ino_t ino)
     fuse_reply_readlink(req, target);
 }
 
-FsIdentity fs_creator(fuse_req_t req)
-{
-    const struct fuse_ctx *caller = fuse_req_ctx(req);
-    FsIdentity identity = {.uid = caller->uid, .gid = caller->gid};
-    identity.has_group = fs_request_supplementary_group(fs_request_current(), &identity.group);
-    return identity;
-}
-
 mode_t fs_creation_mode(fuse_req_t req, int parent_fd, mode_t mode)
 {
     mode_t mask = fuse_req_ctx(req)->umask & 0777;
@@ -82,11 +74,15 @@ static int make_as_caller(fuse_req_t req, const FsInode *parent, const char *nam
     if (path.fd < 0) {
         return path.fd;
     }
-    FsIdentity creator = fs_creator(req);
+    FsIdentity creator;
+    int error = fs_creator(req, &creator);
+    if (error) {
+        return error;
+    }
     NewNode masked = *node;
     masked.mode = (node->mode & S_IFMT) | fs_creation_mode(req, path.fd, node->mode);
     FsCredentialsSaved saved;
-    int error = fs_credentials_enter(&pt->credentials, &creator, &saved);
+    error = fs_credentials_enter(&pt->credentials, &creator, &saved);
     if (!error) {
         error = make_node(path.fd, name, &masked);
         fs_credentials_leave(&pt->credentials, &saved);

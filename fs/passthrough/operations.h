@@ -9,6 +9,7 @@
 #include "fs/passthrough/caller.h"
 #include "fs/passthrough/credentials.h"
 #include "fs/passthrough/handle.h"
+#include "fs/passthrough/id-map.h"
 #include "fs/passthrough/inode.h"
 #include "fs/passthrough/kernel-io.h"
 #include "fs/passthrough/lock.h"
@@ -33,6 +34,7 @@ struct FsPassthrough {
     FsResolver resolver;
     FsCredentials credentials;
     FsBackings backings;
+    FsIdMap id_map;
     FsXattrMap *xattr_map; /**< NULL: names are the same */
     FsInodeTable inodes;
     FsHandleTable handles;
@@ -88,7 +90,7 @@ void fs_entry_reply(fuse_req_t req, FsPassthrough *pt, const struct fuse_entry_p
 
 void fs_stat_from_statx(struct stat *st, const struct statx *stx);
 
-/** fstat(2) with the inode number to show. 0 or negative errno. */
+/** fstat(2) with the inode number to show, and the source's owner. 0 or negative errno. */
 int fs_stat(const FsInode *inode, struct stat *st);
 
 /**
@@ -98,10 +100,19 @@ int fs_stat(const FsInode *inode, struct stat *st);
 int fs_drop_set_id(FsPassthrough *pt, const FsInode *inode, const struct fuse_ctx *caller,
                    bool spare_root);
 
-/* --- namespace.c --- */
+/* --- identity.c --- */
 
-/** Whom to be while creating something for @req. */
-FsIdentity fs_creator(fuse_req_t req);
+/** From an owner on the source to the one that is shown. */
+void fs_show_ids(const FsPassthrough *pt, uid_t *uid, gid_t *gid);
+
+/** Whom to be while creating something for @req. 0, or -EOVERFLOW: nobody of the source. */
+int fs_creator(fuse_req_t req, FsIdentity *identity);
+
+/** Whom to be for @caller, also of a request that creates nothing. The same errors. */
+int fs_caller_identity(const FsPassthrough *pt, const struct fuse_ctx *caller,
+                       FsIdentity *identity);
+
+/* --- namespace.c --- */
 
 /**
  * The mode to create something with in a directory (O_PATH) for a client that asks

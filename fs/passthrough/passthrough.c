@@ -169,6 +169,25 @@ static dev_t find_own_device(void *opaque)
     return pt->session ? fs_session_device(pt->session) : 0;
 }
 
+static bool make_maps(FsPassthrough *pt, const FsPassthroughParams *params, GError **error)
+{
+    if (!fs_id_map_init(&pt->id_map, params->uid_map, params->gid_map, params->squash, error)) {
+        return false;
+    }
+    if (params->idmap && fs_id_map_is_active(&pt->id_map)) {
+        g_set_error(error, AIO_ERROR, EINVAL, "idmap excludes uidmap, gidmap and squash");
+        return false;
+    }
+    pt->xattr_map = params->xattr_map ? fs_xattr_map_new(params->xattr_map, error) : NULL;
+    return !params->xattr_map || pt->xattr_map;
+}
+
+static void free_maps(FsPassthrough *pt)
+{
+    fs_id_map_fini(&pt->id_map);
+    fs_xattr_map_free(pt->xattr_map);
+}
+
 FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **error)
 {
     int root = open_root(params, error);
@@ -178,13 +197,11 @@ FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **er
     FsPassthrough *pt = g_new0(FsPassthrough, 1);
     pt->params = *params;
     pt->params.source = pt->params.xattr_map = NULL;
+    pt->params.uid_map = pt->params.gid_map = pt->params.squash = NULL;
     pt->params.root_fd = -1;
-    if (params->xattr_map) {
-        pt->xattr_map = fs_xattr_map_new(params->xattr_map, error);
-    }
-    if ((params->xattr_map && !pt->xattr_map) || !fs_resolver_init(&pt->resolver, error)) {
+    if (!make_maps(pt, params, error) || !fs_resolver_init(&pt->resolver, error)) {
         close(root);
-        fs_xattr_map_free(pt->xattr_map);
+        free_maps(pt);
         g_free(pt);
         return NULL;
     }
@@ -193,6 +210,12 @@ FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **er
     pt->resolver.opaque = pt;
     settle_timeouts(pt);
     prepare_process(pt);
+    if (fs_id_map_is_active(&pt->id_map) && !pt->credentials.can_switch) {
+        g_message(
+            "the daemon is not root: owners are shown by the map, but what is created belongs "
+            "to user %u",
+            (unsigned)geteuid());
+    }
     fs_backings_init(&pt->backings);
     fs_inodes_init(&pt->inodes, fs_close_inode_fd, pt);
     fs_handles_init(&pt->handles);
@@ -226,7 +249,7 @@ void fs_passthrough_free(FsPassthrough *pt)
     fs_inodes_fini(&pt->inodes);
     fs_backings_fini(&pt->backings);
     fs_resolver_fini(&pt->resolver);
-    fs_xattr_map_free(pt->xattr_map);
+    free_maps(pt);
     g_free(pt);
 }
 

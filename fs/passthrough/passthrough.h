@@ -77,6 +77,11 @@ typedef struct FsPassthroughParams {
      * default_permissions. Default: no.
      */
     bool idmap;
+    /**
+     * User and group ids of the mount differ from those of the source; see fs_id_map_init(). Not
+     * together with idmap. NULL (default): no.
+     */
+    const char *uid_map, *gid_map, *squash;
     bool export_support;   /**< clients' file handles stay valid; default: no */
     bool writeback;        /**< the kernel collects writes; default: no */
     bool noatime;          /**< reading leaves the source's access times alone; default: no */

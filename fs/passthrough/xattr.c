@@ -36,9 +36,10 @@ static FsInode *xattr_inode(fuse_req_t req, fuse_ino_t ino)
 /* The caller is not in the file's group: the store drops set-group-id if we are not either. */
 static int enter_outside_group(fuse_req_t req, FsPassthrough *pt, FsCredentialsSaved *saved)
 {
-    FsIdentity identity = {.no_fsetid = true};
-    fs_caller_ids(fuse_req_ctx(req), &identity.uid, &identity.gid);
-    return fs_credentials_enter(&pt->credentials, &identity, saved);
+    FsIdentity identity;
+    int error = fs_caller_identity(pt, fuse_req_ctx(req), &identity);
+    identity.no_fsetid = true;
+    return error ? error : fs_credentials_enter(&pt->credentials, &identity, saved);
 }
 
 /* What the source calls the attribute. 0 or negative errno. */
@@ -53,6 +54,45 @@ static int source_name(const FsPassthrough *pt, const char *name, FsXattrName *s
     }
     memcpy(source->text, name, length + 1);
     return 0;
+}
+
+/* Whether the value holds ids that differ on the source. */
+static bool is_mapped_acl(const FsPassthrough *pt, const char *name)
+{
+    return (pt->id_map.uids || pt->id_map.gids) &&
+           (strcmp(name, FS_XATTR_ACL_ACCESS) == 0 || strcmp(name, FS_XATTR_ACL_DEFAULT) == 0);
+}
+
+/* setxattr(2) of an access control list with the source's ids. 0 or negative errno. */
+static int set_mapped_acl(const FsPassthrough *pt, const char *path, const char *name,
+                          const char *value, size_t size, int flags)
+{
+    g_autofree char *acl = g_try_malloc(MAX(size, 1));
+    if (!acl) {
+        return -ENOMEM;
+    }
+    memcpy(acl, value, size);
+    int error = fs_id_map_store_acl(&pt->id_map, acl, size);
+    return error < 0 ? error : setxattr(path, name, acl, size, flags) < 0 ? -errno : 0;
+}
+
+/* getxattr(2) of an access control list with the ids that are shown. Bytes or negative errno. */
+static ssize_t get_mapped_acl(const FsPassthrough *pt, const char *path, const char *name,
+                              char *buffer, size_t size)
+{
+    g_autofree char *acl = g_try_malloc(XATTR_SIZE_MAX);
+    if (!acl) {
+        return -ENOMEM;
+    }
+    ssize_t length = getxattr(path, name, acl, XATTR_SIZE_MAX);
+    length = length < 0 ? -errno : fs_id_map_show_acl(&pt->id_map, acl, (size_t)length);
+    if (length > 0 && size > 0 && (size_t)length > size) {
+        return -ERANGE;
+    }
+    if (length > 0 && size > 0) {
+        memcpy(buffer, acl, (size_t)length);
+    }
+    return length;
 }
 
 void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
@@ -73,7 +113,11 @@ void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char
     }
     if (!error) {
         FsProcPath path = fs_resolve_proc_path(at.fd);
-        error = setxattr(path.text, source.text, value, size, flags) < 0 ? -errno : 0;
+        if (is_mapped_acl(pt, name)) {
+            error = set_mapped_acl(pt, path.text, source.text, value, size, flags);
+        } else {
+            error = setxattr(path.text, source.text, value, size, flags) < 0 ? -errno : 0;
+        }
         fs_credentials_leave(&pt->credentials, &saved);
     }
     fuse_reply_err(req, -error);
@@ -122,9 +166,15 @@ void fs_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t siz
         return;
     }
     FsProcPath path = fs_resolve_proc_path(at.fd);
-    ssize_t length = getxattr(path.text, source.text, buffer, size);
+    ssize_t length;
+    if (is_mapped_acl(pt, name)) {
+        length = get_mapped_acl(pt, path.text, source.text, buffer, size);
+    } else {
+        length = getxattr(path.text, source.text, buffer, size);
+        length = length < 0 ? -errno : length;
+    }
     if (length < 0) {
-        fuse_reply_err(req, errno);
+        fuse_reply_err(req, (int)-length);
     } else if (size == 0) {
         fuse_reply_xattr(req, (size_t)length);
     } else {

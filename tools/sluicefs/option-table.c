@@ -154,6 +154,18 @@ const OptionSpec option_table[] = {
      .help = "Let the mount be mounted elsewhere with mappings of user and group ids (mount "
              "X-mount.idmap, Linux 6.12). Requests that create nothing then do not tell who sent "
              "them, which the daemon looks up in /proc where it matters."},
+    {"uidmap", 0, OPTION_STRING, OPTION_GROUP_DIRECTORY, FIELD(uidmap),
+     .argument = "INSIDE:OUTSIDE:COUNT",
+     .help =
+         "COUNT user ids that are INSIDE, INSIDE+1, ... in the mount are OUTSIDE, OUTSIDE+1, ... "
+         "on the source; several ranges are separated by commas or spaces. Others are nobody "
+         "in the mount and cannot create files."},
+    {"gidmap", 0, OPTION_STRING, OPTION_GROUP_DIRECTORY, FIELD(gidmap),
+     .argument = "INSIDE:OUTSIDE:COUNT", .help = "The same for group ids."},
+    {"squash", 0, OPTION_STRING, OPTION_GROUP_DIRECTORY, FIELD(squash),
+     .argument = "root|all[:UID:GID]",
+     .help = "What root, or anybody, creates or is given belongs to UID and GID of the source, "
+             "65534 each if not said. It changes owners, not what the kernel lets root do."},
     {"export", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(export_support),
      .help =
          "Keep file handles of the mount valid, also after an unmount and a restart, so that NFS "

@@ -49,7 +49,7 @@ typedef struct Options {
     double entry_timeout, attr_timeout;
     int passthrough_io; /* PassthroughIoChoice */
     bool writeback, xattr, idmap, export_support;
-    char *xattrmap;
+    char *xattrmap, *uidmap, *gidmap, *squash;
 
     /* disk */
     bool list;

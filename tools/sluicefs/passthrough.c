@@ -8,6 +8,7 @@
 
 #include <gio/gio.h>
 
+#include "fs/passthrough/id-map.h"
 #include "fs/passthrough/passthrough.h"
 #include "fs/passthrough/xattr-map.h"
 #include "tools/sluicefs/serve.h"
@@ -47,6 +48,9 @@ static void *passthrough_open(const Options *options, const char *source, GError
     params.writeback = options->writeback;
     params.xattr = options->xattr;
     params.xattr_map = options->xattrmap;
+    params.uid_map = options->uidmap;
+    params.gid_map = options->gidmap;
+    params.squash = options->squash;
     params.noatime = (options->mount_set & MS_NOATIME) != 0;
     params.default_permissions = options->default_permissions;
     return fs_passthrough_new(&params, error);
@@ -119,7 +123,16 @@ static char *resolve_source(const char *source)
 static bool check_options(const Options *options, GError **error)
 {
     g_autoptr(FsXattrMap) map = NULL;
+    g_auto(FsIdMap) ids = {0};
 
+    if (!fs_id_map_init(&ids, options->uidmap, options->gidmap, options->squash, error)) {
+        return false;
+    }
+    if (options->idmap && fs_id_map_is_active(&ids)) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                    "idmap lets the kernel map ids: uidmap, gidmap and squash cannot do it, too");
+        return false;
+    }
     if (options->xattrmap == NULL) {
         return true;
     }
