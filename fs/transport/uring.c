@@ -4,14 +4,8 @@
  *
  * How it works (docs/design/transport-uring.md has the whole story)
  *
- * An entry is a buffer that the kernel fills with a request. It is registered
- * for a queue once, then goes back and forth: a completion brings a request,
- * COMMIT_AND_FETCH takes its answer and waits for the next. It is the worker's,
- * except for its buffer, which belongs to
- *
- *   the kernel                         ENTRY_IN_KERNEL
- *   the request, so whoever answers    ENTRY_WITH_REQUEST
- *   nobody any more                    ENTRY_DEAD
+ * An entry (uring-entry.c) brings a request by its completion and takes the
+ * answer back as a submission.
  *
  * Another thread that answers fills the buffer, pushes the entry to "answered"
  * and schedules a bottom half. It does so before it lets go of its request,
@@ -19,296 +13,37 @@
  *
  * Requests that wait for a lock must not keep out the unlock: a request that a
  * helper has does not count for its queue's depth, and a queue that stands
- * still (stall.h) gets one more entry and a nudge (nudge.h).
- *
- * The kernel copies into a buffer by task work of the worker's thread, which
- * with DEFER_TASKRUN runs inside io_uring_enter only. That is why uring_idle()
- * may drop the pages of an entry that is in the kernel and has no completion.
+ * still (uring-still.c) gets one more entry and a nudge.
  */
-#include "fs/transport/uring.h"
-
 #include <assert.h>
-#include <errno.h>
-#include <stdatomic.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "aio/bh.h"
-#include "aio/buffer.h"
 #include "aio/error.h"
-#include "aio/timer.h"
-#include "fs/session/kernel-abi.h"
 #include "fs/session/request-internal.h"
 #include "fs/transport/nudge.h"
-#include "fs/transport/stall.h"
+#include "fs/transport/uring-internal.h"
 
-/** How often a queue is looked at in which requests may wait. */
-#define TICK_NS (INT64_C(1000) * 1000)
-/** How often where nothing could be done about it. */
-#define PATIENT_NS (INT64_C(100) * 1000 * 1000)
 /** When giving memory back has to wait for completions, for how long. */
 #define TRIM_AGAIN_NS (INT64_C(10) * 1000 * 1000)
-/** Files tried for a nudge. */
-#define NUDGE_TRIES 8
-/** No kernel has this queue: registering for it turns the mode off. */
-#define NO_QUEUE UINT16_MAX
-
-typedef enum EntryState { ENTRY_IN_KERNEL, ENTRY_WITH_REQUEST, ENTRY_DEAD } EntryState;
-
-typedef struct FsUring FsUring;
-
-typedef struct Queue {
-    FsStall stall;
-    unsigned number;
-    unsigned entries;   /* registered and not known to be dead */
-    unsigned offloaded; /* of them with a request that a helper has */
-    bool unreachable;   /* by nudges, and the log knows */
-} Queue;
-
-typedef struct Entry {
-    CqeHandler fetch; /* REGISTER or COMMIT_AND_FETCH */
-    FsUring *uring;
-    Queue *queue;            /* NULL: the entry that turns the mode off */
-    struct Entry *next;      /* all entries */
-    struct Entry *next_held; /* waiting or answered list */
-    struct fs_fuse_uring_header *header;
-    char *payload;
-    struct iovec iov[2]; /* both, for REGISTER */
-    uint64_t commit_id;
-    uint64_t commit_number; /* for FsStall */
-    uint64_t nodeid;        /* of the request */
-    bool offloaded;         /* the request is with a helper */
-    size_t touched;         /* bytes of the payload that may have pages */
-    EntryState state;
-    bool registered; /* the kernel has filled it once */
-} Entry;
-
-struct FsUring {
-    FsTransport base;
-    AioContext *ctx;
-    AioRing *ring;
-    FsUringParams params;
-    int device_fd;
-    int device_slot; /* in the ring's file table; -1: not there */
-    size_t payload_size;
-    size_t page;
-    Queue *queues;
-    unsigned queue_count;
-    Entry *entries;
-    Entry *waiting; /* have a request that the worker cannot take yet; first in first out */
-    Entry **waiting_tail;
-    AioBh *answered_bh;
-    unsigned depth;
-    AioTimer tick;
-    AioTimer trim_again;
-    uint64_t nudges;
-    uint64_t file_nodeid; /* a regular file that had a request; 0: none yet */
-    bool refused;
-    bool was_broken;
-    _Atomic(bool) stopped;     /* written by the worker */
-    _Atomic(Entry *) answered; /* by other threads */
-    _Atomic(uint64_t) fetched; /* written by the worker */
-};
 
 static FsUring *uring_of(FsTransport *transport)
 {
     return aio_container_of(transport, FsUring, base);
 }
 
-static bool is_stopped(const FsUring *uring)
-{
-    return atomic_load_explicit(&uring->stopped, memory_order_relaxed);
-}
-
-/** What the end of the connection looks like. */
-static bool is_end(int result)
-{
-    return result == -ENOTCONN || result == -ECONNABORTED || result == -ECANCELED ||
-           result == -ENOENT || result == -ENODEV;
-}
-
-/* --- entries and the kernel -------------------------------------------------- */
-
-static void prepare_command(struct io_uring_sqe *sqe, const Entry *entry, uint32_t operation)
-{
-    struct fs_fuse_uring_command *command = (void *)sqe->cmd;
-
-    sqe->opcode = IORING_OP_URING_CMD;
-    sqe->fd = entry->uring->device_fd;
-    if (entry->uring->device_slot >= 0) {
-        sqe->fd = entry->uring->device_slot;
-        sqe->flags |= IOSQE_FIXED_FILE;
-    }
-    sqe->cmd_op = operation;
-    *command = (struct fs_fuse_uring_command){
-        .commit_id = entry->commit_id,
-        .qid = entry->queue != NULL ? (uint16_t)entry->queue->number : NO_QUEUE,
-    };
-}
-
-static void prepare_register(struct io_uring_sqe *sqe, void *opaque)
-{
-    Entry *entry = opaque;
-
-    prepare_command(sqe, entry, FS_FUSE_URING_REGISTER);
-    sqe->addr = (uintptr_t)entry->iov;
-    sqe->len = G_N_ELEMENTS(entry->iov);
-}
-
-static void prepare_commit(struct io_uring_sqe *sqe, void *opaque)
-{
-    prepare_command(sqe, opaque, FS_FUSE_URING_COMMIT_AND_FETCH);
-}
-
-static void give_to_kernel(Entry *entry, AioPrepareFn *prepare)
-{
-    entry->state = ENTRY_IN_KERNEL;
-    aio_ring_add(entry->uring->ring, prepare, entry, &entry->fetch);
-}
-
-static void commit(Entry *entry)
-{
-    if (is_stopped(entry->uring)) {
-        entry->state = ENTRY_DEAD; /* nobody waits any more */
-        return;
-    }
-    entry->queue->offloaded -= entry->offloaded;
-    entry->offloaded = false;
-    entry->commit_number = fs_stall_committed(&entry->queue->stall);
-    give_to_kernel(entry, prepare_commit);
-}
-
-static void entry_done(CqeHandler *handler);
-
-/** False: no memory. */
-static bool add_entry(FsUring *uring, Queue *queue)
-{
-    Entry *entry = g_try_new0(Entry, 1);
-    if (entry == NULL) {
-        return false;
-    }
-    char *memory = mmap(NULL, uring->page + uring->payload_size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) {
-        g_free(entry);
-        return false;
-    }
-    /* entries lie side by side: a huge page would hold several that are never used */
-    (void)madvise(memory, uring->page + uring->payload_size, MADV_NOHUGEPAGE);
-    entry->fetch.callback = entry_done;
-    entry->fetch.endless = true;
-    entry->uring = uring;
-    entry->queue = queue;
-    entry->header = (void *)memory;
-    entry->payload = memory + uring->page;
-    entry->iov[0] = (struct iovec){.iov_base = memory, .iov_len = sizeof(*entry->header)};
-    entry->iov[1] = (struct iovec){.iov_base = entry->payload, .iov_len = uring->payload_size};
-    entry->next = uring->entries;
-    uring->entries = entry;
-    queue->entries++;
-    fs_stall_registered(&queue->stall);
-    give_to_kernel(entry, prepare_register);
-    return true;
-}
-
-/** Have the kernel refuse something, so that it turns to the device. */
-static void turn_off(FsUring *uring)
-{
-    static const struct iovec nothing[2];
-    Entry *entry = g_new0(Entry, 1);
-
-    entry->fetch.callback = entry_done;
-    entry->fetch.endless = true;
-    entry->uring = uring;
-    memcpy(entry->iov, nothing, sizeof(nothing));
-    entry->next = uring->entries;
-    uring->entries = entry;
-    give_to_kernel(entry, prepare_register);
-}
-
-/* --- queues that stand still --------------------------------------------------- */
-
-static void watch_queue(FsUring *uring, const Queue *queue)
-{
-    if (queue->stall.exhausted && !aio_timer_is_armed(&uring->tick)) {
-        aio_timer_arm_after(&uring->tick, TICK_NS);
-    }
-}
-
-/** Files that the kernel may know, those with a waiting request first. */
-static unsigned nudge_candidates(const FsUring *uring, const Queue *queue, uint64_t *nodeids)
-{
-    unsigned count = 0;
-
-    if (uring->file_nodeid != 0) {
-        nodeids[count++] = uring->file_nodeid;
-    }
-    for (const Entry *entry = uring->entries; entry != NULL && count < NUDGE_TRIES;
-         entry = entry->next) {
-        if (entry->state == ENTRY_WITH_REQUEST && entry->queue == queue &&
-            (count == 0 || entry->nodeid != nodeids[count - 1])) {
-            nodeids[count++] = entry->nodeid;
-        }
-    }
-    return count;
-}
-
-/** Have the kernel look at @queue, which has an entry for that. */
-static bool nudge(FsUring *uring, Queue *queue)
-{
-    uint64_t nodeids[NUDGE_TRIES];
-    const unsigned count = nudge_candidates(uring, queue, nodeids);
-
-    (void)aio_ring_submit(uring->ring); /* the entry first */
-    uring->nudges++;
-    int result = fs_nudge_send(uring->device_fd, queue->number, nodeids, count,
-                               ((uint64_t)(uintptr_t)queue << 16) + (uring->nudges << 1));
-    if (result < 0 && count > 0 && !queue->unreachable && !is_end(result)) {
-        queue->unreachable = true;
-        g_message("cannot nudge queue %u of FUSE over io_uring, requests may wait longer in it: %s",
-                  queue->number, g_strerror(-result));
-    }
-    return result == 0;
-}
-
-static void tick_timer_fired(AioTimer *timer)
-{
-    FsUring *uring = aio_container_of(timer, FsUring, tick);
-    bool again = false;
-    int64_t pause = TICK_NS;
-
-    for (unsigned i = 0; i < uring->queue_count; i++) {
-        Queue *queue = &uring->queues[i];
-        unsigned actions = 0;
-
-        if (uring->waiting == NULL) { /* otherwise the worker is full, and more entries no use */
-            actions = fs_stall_tick(&queue->stall);
-        }
-        if ((actions & FS_STALL_ADD) && !add_entry(uring, queue)) {
-            pause = PATIENT_NS; /* no memory now */
-        } else if ((actions & FS_STALL_NUDGE) && !nudge(uring, queue)) {
-            pause = PATIENT_NS;
-        }
-        again = again || queue->stall.exhausted;
-    }
-    if (again) {
-        aio_timer_arm_after(timer, pause);
-    }
-}
-
 /** A request that a helper has may wait long: its queue gets another entry instead. */
 static void uring_offloaded(FsTransport *transport, FsRequest *request)
 {
     FsUring *uring = uring_of(transport);
-    Entry *entry = request->carrier;
-    Queue *queue = entry->queue;
+    FsUringEntry *entry = request->carrier;
+    FsUringQueue *queue = entry->queue;
 
-    if (!entry->offloaded && !is_stopped(uring)) {
+    if (!entry->offloaded && !fs_uring_is_stopped(uring)) {
         entry->offloaded = true;
         queue->offloaded++;
         if (queue->entries - queue->offloaded < uring->depth) {
-            (void)add_entry(uring, queue); /* no memory: the tick tries again if need be */
+            (void)fs_uring_add_entry(uring, queue); /* no memory: the tick tries again if need be */
         }
     }
 }
@@ -316,7 +51,7 @@ static void uring_offloaded(FsTransport *transport, FsRequest *request)
 /* --- receiving -------------------------------------------------------------------- */
 
 /** What the kernel says about lengths, which nobody should have to trust. */
-static bool lengths_are_sane(const Entry *entry, const struct fuse_in_header *in)
+static bool lengths_are_sane(const FsUringEntry *entry, const struct fuse_in_header *in)
 {
     const struct fs_fuse_uring_header *header = entry->header;
 
@@ -325,7 +60,7 @@ static bool lengths_are_sane(const Entry *entry, const struct fuse_in_header *in
            in->len - sizeof(*in) - header->payload_size <= sizeof(header->op_in);
 }
 
-static void entry_received(Entry *entry, FsRequest *request)
+static void entry_received(FsUringEntry *entry, FsRequest *request)
 {
     FsUring *uring = entry->uring;
     const struct fs_fuse_uring_header *header = entry->header;
@@ -349,16 +84,16 @@ static void entry_received(Entry *entry, FsRequest *request)
     uring->params.events->received(request, uring->params.opaque);
 }
 
-static void answer_without_body(Entry *entry, uint64_t unique, int error)
+static void answer_without_body(FsUringEntry *entry, uint64_t unique, int error)
 {
     const struct fuse_out_header out = {.len = sizeof(out), .error = -error, .unique = unique};
 
     memcpy(entry->header->in_out, &out, sizeof(out));
     entry->header->payload_size = 0;
-    commit(entry);
+    fs_uring_commit(entry);
 }
 
-static void wait_for_room(Entry *entry)
+static void wait_for_room(FsUringEntry *entry)
 {
     FsUring *uring = entry->uring;
 
@@ -367,12 +102,12 @@ static void wait_for_room(Entry *entry)
     uring->waiting_tail = &entry->next_held;
 }
 
-static void entry_filled(Entry *entry)
+static void entry_filled(FsUringEntry *entry)
 {
     FsUring *uring = entry->uring;
     struct fuse_in_header in;
 
-    entry->state = ENTRY_WITH_REQUEST;
+    entry->state = FS_URING_WITH_REQUEST;
     entry->registered = true;
     entry->commit_id = entry->header->commit_id;
     memcpy(&in, entry->header->in_out, sizeof(in));
@@ -398,15 +133,15 @@ static void entry_filled(Entry *entry)
     }
 }
 
-static void entry_failed(Entry *entry, int result)
+static void entry_failed(FsUringEntry *entry, int result)
 {
     FsUring *uring = entry->uring;
 
-    entry->state = ENTRY_DEAD;
+    entry->state = FS_URING_DEAD;
     if (entry->queue != NULL) {
         entry->queue->entries--;
     }
-    if (is_end(result) || is_stopped(uring)) {
+    if (fs_uring_is_end(result) || fs_uring_is_stopped(uring)) {
         return;
     }
     if (entry->registered) {
@@ -422,7 +157,7 @@ static void entry_failed(Entry *entry, int result)
 
 static void entry_done(CqeHandler *handler)
 {
-    Entry *entry = aio_container_of(handler, Entry, fetch);
+    FsUringEntry *entry = aio_container_of(handler, FsUringEntry, fetch);
     FsUring *uring = entry->uring;
 
     if (entry->queue != NULL) {
@@ -430,10 +165,10 @@ static void entry_done(CqeHandler *handler)
     }
     if (handler->res < 0) {
         entry_failed(entry, handler->res);
-    } else if (is_stopped(uring)) {
-        entry->state = ENTRY_DEAD; /* a request that came too late */
+    } else if (fs_uring_is_stopped(uring)) {
+        entry->state = FS_URING_DEAD; /* a request that came too late */
     } else {
-        watch_queue(uring, entry->queue);
+        fs_uring_watch(uring, entry->queue);
         entry_filled(entry);
     }
 }
@@ -442,12 +177,12 @@ static void uring_resume(FsTransport *transport)
 {
     FsUring *uring = uring_of(transport);
 
-    while (uring->waiting != NULL && !is_stopped(uring)) {
+    while (uring->waiting != NULL && !fs_uring_is_stopped(uring)) {
         FsRequest *request = uring->params.events->take(uring->params.opaque);
         if (request == NULL) {
             return;
         }
-        Entry *entry = uring->waiting;
+        FsUringEntry *entry = uring->waiting;
         uring->waiting = entry->next_held;
         if (uring->waiting == NULL) {
             uring->waiting_tail = &uring->waiting;
@@ -461,22 +196,22 @@ static void uring_resume(FsTransport *transport)
 static void answered_bh(void *opaque)
 {
     FsUring *uring = opaque;
-    Entry *entry = atomic_exchange_explicit(&uring->answered, NULL, memory_order_acquire);
+    FsUringEntry *entry = atomic_exchange_explicit(&uring->answered, NULL, memory_order_acquire);
 
     while (entry != NULL) {
-        Entry *next = entry->next_held;
-        commit(entry);
+        FsUringEntry *next = entry->next_held;
+        fs_uring_commit(entry);
         entry = next;
     }
 }
 
 /** Commit @entry, whose buffer holds the answer. Any thread that holds its request. */
-static void commit_from_anywhere(Entry *entry)
+static void commit_from_anywhere(FsUringEntry *entry)
 {
     FsUring *uring = entry->uring;
 
     if (aio_context_is_home(uring->ctx)) {
-        commit(entry);
+        fs_uring_commit(entry);
         return;
     }
     entry->next_held = atomic_load_explicit(&uring->answered, memory_order_relaxed);
@@ -487,7 +222,7 @@ static void commit_from_anywhere(Entry *entry)
 }
 
 /** Put the answer's body into the payload. False: it does not fit. */
-static bool fill_payload(Entry *entry, const struct iovec *iov, int count)
+static bool fill_payload(FsUringEntry *entry, const struct iovec *iov, int count)
 {
     const size_t capacity = entry->uring->payload_size;
     size_t length = 0;
@@ -510,7 +245,7 @@ static bool fill_payload(Entry *entry, const struct iovec *iov, int count)
 static int uring_reply(FsTransport *transport, FsRequest *request, struct iovec *iov, int count)
 {
     FsUring *uring = uring_of(transport);
-    Entry *entry = request->carrier;
+    FsUringEntry *entry = request->carrier;
     struct fuse_out_header out;
 
     memcpy(&out, iov[0].iov_base, sizeof(out));
@@ -524,7 +259,7 @@ static int uring_reply(FsTransport *transport, FsRequest *request, struct iovec 
     }
     memcpy(entry->header->in_out, &out, sizeof(out));
 
-    const bool gone = is_stopped(uring);
+    const bool gone = fs_uring_is_stopped(uring);
     request->carrier = NULL;
     request->data = NULL;
     commit_from_anywhere(entry);
@@ -540,7 +275,7 @@ static int uring_send(FsTransport *transport, const struct iovec *iov, int count
 
 static void uring_recycle(FsTransport *transport, FsRequest *request)
 {
-    Entry *entry = request->carrier;
+    FsUringEntry *entry = request->carrier;
 
     if (entry != NULL) { /* had no answer; the entry needs one to come free */
         request->carrier = NULL;
@@ -565,31 +300,12 @@ static void uring_stop(FsTransport *transport)
     aio_timer_cancel(&uring->trim_again);
 }
 
-/** Give pages back. False: not now, something may be on its way into an entry. */
-static bool trim(FsUring *uring)
-{
-    /* answers first: they lie in buffers that count as the kernel's */
-    (void)aio_ring_submit(uring->ring);
-    if (aio_ring_queued(uring->ring) > 0 || aio_ring_has_completions(uring->ring) ||
-        aio_ring_is_ready(uring->ring)) {
-        return false;
-    }
-    for (Entry *entry = uring->entries; entry != NULL; entry = entry->next) {
-        if (entry->state == ENTRY_IN_KERNEL && entry->touched > AIO_BUFFER_RESIDENT) {
-            madvise(entry->payload + AIO_BUFFER_RESIDENT, entry->touched - AIO_BUFFER_RESIDENT,
-                    MADV_DONTNEED);
-            entry->touched = AIO_BUFFER_RESIDENT;
-        }
-    }
-    return true;
-}
-
 static void uring_idle(FsTransport *transport)
 {
     FsUring *uring = uring_of(transport);
 
-    if ((aio_ring_setup_flags(uring->ring) & IORING_SETUP_DEFER_TASKRUN) && !is_stopped(uring) &&
-        !trim(uring)) {
+    if ((aio_ring_setup_flags(uring->ring) & IORING_SETUP_DEFER_TASKRUN) &&
+        !fs_uring_is_stopped(uring) && !fs_uring_trim(uring)) {
         aio_timer_arm_after(&uring->trim_again, TRIM_AGAIN_NS);
     }
 }
@@ -619,14 +335,7 @@ void fs_uring_release(FsTransport *transport)
 {
     FsUring *uring = uring_of(transport);
 
-    while (uring->entries != NULL) {
-        Entry *next = uring->entries->next;
-        if (uring->entries->header != NULL) {
-            munmap(uring->entries->header, uring->page + uring->payload_size);
-        }
-        g_free(uring->entries);
-        uring->entries = next;
-    }
+    fs_uring_free_entries(uring);
     g_free(uring->queues);
     g_free(uring);
 }
@@ -636,7 +345,7 @@ void fs_uring_begin(FsTransport *transport, const FsUringBegin *begin)
     FsUring *uring = uring_of(transport);
 
     assert(uring->queues == NULL && begin->depth > 0);
-    if (is_stopped(uring)) {
+    if (fs_uring_is_stopped(uring)) {
         return;
     }
     uring->device_fd = begin->device_fd;
@@ -644,7 +353,7 @@ void fs_uring_begin(FsTransport *transport, const FsUringBegin *begin)
     uring->payload_size = (begin->payload_size + uring->page - 1) / uring->page * uring->page;
     uring->depth = begin->depth;
     uring->queue_count = begin->queue_count;
-    uring->queues = g_new0(Queue, begin->queue_count);
+    uring->queues = g_new0(FsUringQueue, begin->queue_count);
     for (unsigned i = 0; i < begin->queue_count; i++) {
         uring->queues[i].number = begin->queues[i];
         fs_stall_init(&uring->queues[i].stall);
@@ -652,9 +361,9 @@ void fs_uring_begin(FsTransport *transport, const FsUringBegin *begin)
     /* one for each queue first: requests wait until all have one */
     for (unsigned entries = 0; entries < begin->depth; entries++) {
         for (unsigned i = 0; i < begin->queue_count; i++) {
-            if (!add_entry(uring, &uring->queues[i])) {
+            if (!fs_uring_add_entry(uring, &uring->queues[i])) {
                 if (entries == 0) {
-                    turn_off(uring);
+                    fs_uring_turn_off(uring);
                 }
                 return;
             }
@@ -692,13 +401,14 @@ FsTransport *fs_uring_new(const FsUringParams *params, GError **error)
 
     FsUring *uring = g_new0(FsUring, 1);
     uring->base.ops = &uring_ops;
+    uring->entry_done = entry_done;
     uring->ctx = params->ctx;
     uring->ring = ring;
     uring->params = *params;
     uring->page = (size_t)sysconf(_SC_PAGESIZE);
     uring->waiting_tail = &uring->waiting;
     uring->answered_bh = aio_bh_new(params->ctx, answered_bh, uring);
-    aio_timer_init(&uring->tick, params->ctx, tick_timer_fired);
+    aio_timer_init(&uring->tick, params->ctx, fs_uring_tick);
     aio_timer_init(&uring->trim_again, params->ctx, trim_timer_fired);
     return &uring->base;
 }

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * The inside of FUSE over io_uring.
+ *
+ *   uring.c        requests and their answers, the transport's life
+ *   uring-entry.c  what is given to the kernel and comes back
+ *   uring-still.c  queues that stand still
+ *
+ * All of it is the worker's thread's, except those fields that say otherwise
+ * and the buffer of an entry with a request (uring-entry.c).
+ */
+#ifndef SLUICE_FS_TRANSPORT_URING_INTERNAL_H
+#define SLUICE_FS_TRANSPORT_URING_INTERNAL_H
+
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "aio/bh.h"
+#include "aio/ring.h"
+#include "aio/timer.h"
+#include "fs/session/kernel-abi.h"
+#include "fs/transport/stall.h"
+#include "fs/transport/uring.h"
+
+typedef enum FsUringEntryState {
+    FS_URING_IN_KERNEL,
+    FS_URING_WITH_REQUEST,
+    FS_URING_DEAD
+} FsUringEntryState;
+
+typedef struct FsUring FsUring;
+
+typedef struct FsUringQueue {
+    FsStall stall;
+    unsigned number;
+    unsigned entries;   /* registered and not known to be dead */
+    unsigned offloaded; /* of them with a request that a helper has */
+    bool unreachable;   /* by nudges, and the log knows */
+} FsUringQueue;
+
+typedef struct FsUringEntry {
+    CqeHandler fetch; /* REGISTER or COMMIT_AND_FETCH */
+    FsUring *uring;
+    FsUringQueue *queue;            /* NULL: the entry that turns the mode off */
+    struct FsUringEntry *next;      /* all entries */
+    struct FsUringEntry *next_held; /* waiting or answered list */
+    struct fs_fuse_uring_header *header;
+    char *payload;
+    struct iovec iov[2]; /* both, for REGISTER */
+    uint64_t commit_id;
+    uint64_t commit_number; /* for FsStall */
+    uint64_t nodeid;        /* of the request */
+    bool offloaded;         /* the request is with a helper */
+    size_t touched;         /* bytes of the payload that may have pages */
+    FsUringEntryState state;
+    bool registered; /* the kernel has filled it once */
+} FsUringEntry;
+
+struct FsUring {
+    FsTransport base;
+    CqeHandlerFn *entry_done; /* an entry has come back */
+    AioContext *ctx;
+    AioRing *ring;
+    FsUringParams params;
+    int device_fd;
+    int device_slot; /* in the ring's file table; -1: not there */
+    size_t payload_size;
+    size_t page;
+    FsUringQueue *queues;
+    unsigned queue_count;
+    FsUringEntry *entries;
+    FsUringEntry *waiting; /* have a request that the worker cannot take yet; first in first out */
+    FsUringEntry **waiting_tail;
+    AioBh *answered_bh;
+    unsigned depth;
+    AioTimer tick;
+    AioTimer trim_again;
+    uint64_t nudges;
+    uint64_t file_nodeid; /* a regular file that had a request; 0: none yet */
+    bool refused;
+    bool was_broken;
+    _Atomic(bool) stopped;            /* written by the worker */
+    _Atomic(FsUringEntry *) answered; /* by other threads */
+    _Atomic(uint64_t) fetched;        /* written by the worker */
+};
+
+static inline bool fs_uring_is_stopped(const FsUring *uring)
+{
+    return atomic_load_explicit(&uring->stopped, memory_order_relaxed);
+}
+
+/** What the end of the connection looks like. */
+static inline bool fs_uring_is_end(int result)
+{
+    return result == -ENOTCONN || result == -ECONNABORTED || result == -ECANCELED ||
+           result == -ENOENT || result == -ENODEV;
+}
+
+/* --- uring-entry.c --- */
+
+/** Register one more entry for @queue. False: no memory. */
+bool fs_uring_add_entry(FsUring *uring, FsUringQueue *queue);
+
+/** Give the answer in the entry's buffer to the kernel, and wait for the next request. */
+void fs_uring_commit(FsUringEntry *entry);
+
+/** Have the kernel refuse something, so that it turns to the device. */
+void fs_uring_turn_off(FsUring *uring);
+
+/** Give pages back. False: not now, something may be on its way into an entry. */
+bool fs_uring_trim(FsUring *uring);
+
+/** Free all entries. Any thread, after the ring. */
+void fs_uring_free_entries(FsUring *uring);
+
+/* --- uring-still.c --- */
+
+/** An entry of @queue has come back: look after it, if that was the last. */
+void fs_uring_watch(FsUring *uring, const FsUringQueue *queue);
+
+/** FsUring.tick. */
+void fs_uring_tick(AioTimer *timer);
+
+#endif /* SLUICE_FS_TRANSPORT_URING_INTERNAL_H */
