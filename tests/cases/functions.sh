@@ -38,6 +38,7 @@ HELPERS=$BUILD/tests
 DAEMON_LOG=$CASE_DIR/daemon.log
 FUSE_URING=/sys/module/fuse/parameters/enable_uring
 FUSE_URING_LOCK='' # descriptor, while the parameter is held
+FUSE_URING_TRAP='' # of the case's exit, meanwhile
 declare -A DAEMON=() # mountpoint -> process id of its daemon, a child of the case
 mkdir "$SRC" "$MNT"
 
@@ -127,6 +128,7 @@ hold_fuse_uring() {
     [ -e "$FUSE_URING" ] || skip "this kernel has no FUSE over io_uring"
     exec {FUSE_URING_LOCK}>/tmp/fuse-param.lock
     flock "$FUSE_URING_LOCK"
+    FUSE_URING_TRAP=$(trap -p EXIT)
     trap release_fuse_uring EXIT
     FUSE_URING_BEFORE=$(cat "$FUSE_URING")
     { echo "$1" >"$FUSE_URING"; } 2>/dev/null || skip "cannot write to $FUSE_URING"
@@ -137,6 +139,8 @@ release_fuse_uring() {
     { echo "$FUSE_URING_BEFORE" >"$FUSE_URING"; } 2>/dev/null || true
     exec {FUSE_URING_LOCK}>&-
     FUSE_URING_LOCK=''
+    trap - EXIT
+    eval "$FUSE_URING_TRAP" # what the case itself wants done at its end
 }
 
 # without_fuse_lock COMMAND...: what stays must not keep the lock.

@@ -9,6 +9,8 @@
 # quick: no
 . "$(dirname "$0")/functions.sh"
 
+[ "$ENGINE" != uring ] || ENGINE=ring # it asks for the transport itself
+
 # serve_with Y|N OPTION...: serve $SRC while the kernel offers it, or does not.
 serve_with() {
     hold_fuse_uring "$1"
@@ -97,3 +99,25 @@ for pid in "${waiters[@]}"; do
     wait "$pid" || fail "a waiter failed"
 done
 unmount
+
+# Takes a CPU from the whole machine for a moment: by hand, CPU_OFFLINE=1.
+CPU=/sys/devices/system/cpu/cpu1
+if [ -n "${CPU_OFFLINE-}" ] && [ -e $CPU/online ]; then
+    note "a CPU goes offline and comes back"
+    serve_with Y --transport=uring --cache=none
+    taskset -c 1 cmp "$MNT/numbers" "$SRC/numbers"
+    # others that may want the same are kept out
+    exec {held}>/tmp/fuse-param.lock
+    flock $held
+    trap 'echo 1 >$CPU/online' EXIT
+    (for _ in {1..200}; do cmp "$MNT/numbers" "$SRC/numbers" || exit 1; done) {held}>&- &
+    load=$!
+    echo 0 >$CPU/online
+    timeout 20 cmp "$MNT/numbers" "$SRC/numbers" || fail "read while a CPU is offline"
+    echo 1 >$CPU/online
+    exec {held}>&-
+    trap - EXIT
+    wait $load || fail "a reader failed while a CPU went and came"
+    taskset -c 1 timeout 20 cmp "$MNT/numbers" "$SRC/numbers" || fail "read from the CPU that came back"
+    unmount
+fi
