@@ -67,6 +67,7 @@ struct FsRequest {
     uint32_t open_flags;
     int backing_id; /* with FS_FOPEN_PASSTHROUGH in open_flags */
     uint32_t statx_flags, statx_mask;
+    bool interrupted; /* an INTERRUPT was here before it */
     bool kills_suidgid;
     bool acl_kills_sgid;
     bool has_group; /* supplementary_group was sent */

@@ -67,11 +67,7 @@ void fs_session_params_init(FsSessionParams *params)
 static void set_defaults(FsSession *session)
 {
     FsSessionParams *params = &session->params;
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-    if (params->threads == 0) {
-        params->threads = cpus > 2 ? (unsigned)cpus / 2 : 1;
-    }
     if (params->helpers == 0) {
         params->helpers = DEFAULT_HELPERS;
     }

@@ -51,16 +51,42 @@ static void give_up(FsSession *session, const char *format, ...)
     g_mutex_unlock(&session->transport_lock);
 }
 
+static bool is_switched_on(void)
+{
+    g_autofree char *parameter = NULL;
+
+    return g_file_get_contents(FUSE_PARAMETER, &parameter, NULL, NULL) && parameter[0] == 'Y';
+}
+
+static bool is_placed(const FsSession *session)
+{
+    /* a worker that polls would take the time of those whom it waits for */
+    return session->params.context.poll.max_ns <= 0;
+}
+
+/** One for each CPU where each can be on its own, otherwise half as many. */
+static unsigned default_workers(const FsSession *session)
+{
+    const unsigned cpus = g_get_num_processors(); /* that we may run on */
+
+    if (atomic_load(&session->use_uring) && is_switched_on() && is_placed(session)) {
+        return cpus;
+    }
+    return MAX(cpus / 2, 1);
+}
+
 void fs_choice_init(FsSession *session)
 {
     g_mutex_init(&session->transport_lock);
-    if (session->params.transport == FS_TRANSPORT_DEVICE) {
-        return;
+    if (session->params.transport != FS_TRANSPORT_DEVICE) {
+        atomic_store(&session->use_uring, true);
+        session->queue_count = fs_queues_count();
+        if (session->queue_count == 0) {
+            give_up(session, "the number of possible CPUs is not known");
+        }
     }
-    atomic_store(&session->use_uring, true);
-    session->queue_count = fs_queues_count();
-    if (session->queue_count == 0) {
-        give_up(session, "the number of possible CPUs is not known");
+    if (session->params.threads == 0) {
+        session->params.threads = default_workers(session);
     }
 }
 
@@ -163,6 +189,7 @@ void fs_choice_begin(FsWorker *worker)
         .queues = queues,
         .queue_count = count,
         .depth = session->params.uring_depth,
+        .all_queues = is_placed(session) ? session->queue_count : 0,
         .payload_size = MAX(MAX(LEAST_PAYLOAD, init->max_write), pages),
     };
     begin.device_fd = fs_device_fd(worker->transport, &begin.device_slot);

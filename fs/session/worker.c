@@ -11,6 +11,7 @@
 #include "fs/session/check.h"
 #include "fs/session/extra.h"
 #include "fs/session/init.h"
+#include "fs/session/interrupt.h"
 #include "fs/session/kernel-abi.h"
 #include "fs/session/reply.h"
 #include "fs/session/session-internal.h"
@@ -206,6 +207,7 @@ static FsRequest *worker_take(void *opaque)
         }
         request->worker = worker;
     }
+    request->interrupted = false;
     return request;
 }
 
@@ -318,6 +320,12 @@ static void worker_received(FsRequest *request, void *opaque)
             return;
         }
     }
+    if (request->opcode == FUSE_INTERRUPT && worker->uring != NULL &&
+        atomic_load(&session->use_uring)) {
+        fs_interrupt_find(session, ((const struct fuse_interrupt_in *)(in + 1))->unique);
+        fs_request_drop(request);
+        return;
+    }
     request->kills_suidgid = kills_suidgid(in);
     fs_extra_read(request, in);
     fs_extra_rewrite(request, in);
@@ -328,25 +336,19 @@ static void worker_received(FsRequest *request, void *opaque)
     fuse_session_process_buf(session->fuse, &buf);
     request->in_op = false;
     fs_request_swap_current(previous);
+    if (request->interrupted &&
+        atomic_load_explicit(&request->state, memory_order_relaxed) == FS_REQUEST_PENDING) {
+        fs_interrupt_deliver(worker, request);
+    }
     fs_request_drop(request);
 }
 
 /** Tell the operations in flight that nobody waits for them, as an INTERRUPT would. */
 static void interrupt_all(FsWorker *worker)
 {
-    struct {
-        struct fuse_in_header header;
-        struct fuse_interrupt_in interrupt;
-    } message = {
-        .header = {.len = sizeof(message), .opcode = FUSE_INTERRUPT},
-    };
-    const struct fuse_buf buf = {.mem = &message, .size = sizeof(message)};
-
-    for (FsRequest *request = worker->live; request != NULL; request = request->live_next) {
+    for (const FsRequest *request = worker->live; request != NULL; request = request->live_next) {
         if (atomic_load_explicit(&request->state, memory_order_relaxed) == FS_REQUEST_PENDING) {
-            message.header.unique = request->unique | FS_FUSE_INTERRUPT_BIT;
-            message.interrupt.unique = request->unique;
-            fuse_session_process_buf(worker->session->fuse, &buf);
+            fs_interrupt_deliver(worker, request);
         }
     }
 }

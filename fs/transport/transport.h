@@ -49,6 +49,12 @@ struct FsTransportOps {
     void (*recycle)(FsTransport *transport, FsRequest *request);
     /** A helper thread gets the request, which may now take long. May be NULL. On its thread. */
     void (*offloaded)(FsTransport *transport, FsRequest *request);
+    /**
+     * The request @unique is to be interrupted: if it is held back because the
+     * worker is full, set FsRequest.interrupted when it goes on. May be NULL for
+     * a transport that reads requests in order. On the worker's thread.
+     */
+    void (*interrupt)(FsTransport *transport, uint64_t unique);
     /** Nothing has come for a while: give memory back. On the worker's thread. */
     void (*idle)(FsTransport *transport);
     /**

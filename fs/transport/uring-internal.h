@@ -19,6 +19,7 @@
 #include "aio/ring.h"
 #include "aio/timer.h"
 #include "fs/session/kernel-abi.h"
+#include "fs/transport/placement.h"
 #include "fs/transport/stall.h"
 #include "fs/transport/uring.h"
 
@@ -53,7 +54,8 @@ typedef struct FsUringEntry {
     bool offloaded;         /* the request is with a helper */
     size_t touched;         /* bytes of the payload that may have pages */
     FsUringEntryState state;
-    bool registered; /* the kernel has filled it once */
+    bool registered;  /* the kernel has filled it once */
+    bool interrupted; /* while it waits: the request is to be */
 } FsUringEntry;
 
 struct FsUring {
@@ -73,6 +75,8 @@ struct FsUring {
     FsUringEntry **waiting_tail;
     AioBh *answered_bh;
     unsigned depth;
+    FsPlacement placement;
+    unsigned turn_requests; /* that came since the turn began */
     AioTimer tick;
     AioTimer trim_again;
     uint64_t nudges;

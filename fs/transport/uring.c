@@ -19,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "aio/batch.h"
 #include "aio/error.h"
 #include "fs/session/request-internal.h"
 #include "fs/transport/nudge.h"
@@ -80,6 +81,8 @@ static void entry_received(FsUringEntry *entry, FsRequest *request)
     request->data = entry->payload;
     request->capacity = uring->payload_size;
     request->length = in.len;
+    request->interrupted = entry->interrupted;
+    entry->interrupted = false;
     aio_counter_add(&uring->fetched, 1);
     uring->params.events->received(request, uring->params.opaque);
 }
@@ -100,6 +103,14 @@ static void wait_for_room(FsUringEntry *entry)
     entry->next_held = NULL;
     *uring->waiting_tail = entry;
     uring->waiting_tail = &entry->next_held;
+}
+
+static void turn_over(void *opaque)
+{
+    FsUring *uring = opaque;
+
+    fs_placement_turn(&uring->placement, uring->turn_requests);
+    uring->turn_requests = 0;
 }
 
 static void entry_filled(FsUringEntry *entry)
@@ -168,6 +179,9 @@ static void entry_done(CqeHandler *handler)
     } else if (fs_uring_is_stopped(uring)) {
         entry->state = FS_URING_DEAD; /* a request that came too late */
     } else {
+        if (uring->turn_requests++ == 0) {
+            aio_batch_defer(uring->ctx, turn_over, uring);
+        }
         fs_uring_watch(uring, entry->queue);
         entry_filled(entry);
     }
@@ -188,6 +202,15 @@ static void uring_resume(FsTransport *transport)
             uring->waiting_tail = &uring->waiting;
         }
         entry_received(entry, request);
+    }
+}
+
+static void uring_interrupt(FsTransport *transport, uint64_t unique)
+{
+    for (FsUringEntry *entry = uring_of(transport)->waiting; entry != NULL;
+         entry = entry->next_held) {
+        const struct fuse_in_header *in = (const void *)entry->header->in_out;
+        entry->interrupted = entry->interrupted || in->unique == unique;
     }
 }
 
@@ -329,6 +352,7 @@ static void uring_free(FsTransport *transport)
     uring_stop(transport);
     aio_bh_delete(uring->answered_bh);
     uring->answered_bh = NULL;
+    fs_placement_fini(&uring->placement);
 }
 
 void fs_uring_release(FsTransport *transport)
@@ -353,6 +377,7 @@ void fs_uring_begin(FsTransport *transport, const FsUringBegin *begin)
     uring->payload_size = (begin->payload_size + uring->page - 1) / uring->page * uring->page;
     uring->depth = begin->depth;
     uring->queue_count = begin->queue_count;
+    fs_placement_init(&uring->placement, begin->queues, begin->queue_count, begin->all_queues);
     uring->queues = g_new0(FsUringQueue, begin->queue_count);
     for (unsigned i = 0; i < begin->queue_count; i++) {
         uring->queues[i].number = begin->queues[i];
@@ -378,6 +403,7 @@ static const FsTransportOps uring_ops = {
     .resume = uring_resume,
     .recycle = uring_recycle,
     .offloaded = uring_offloaded,
+    .interrupt = uring_interrupt,
     .idle = uring_idle,
     .free = uring_free,
     .reply = uring_reply,

@@ -29,7 +29,9 @@ typedef struct FsUringBegin {
     int device_slot;        /**< where it is in the ring's file table; -1: not there */
     const unsigned *queues; /**< that this worker serves */
     unsigned queue_count;
-    unsigned depth;      /**< entries for each queue at the start */
+    unsigned depth; /**< entries for each queue at the start */
+    /** Of all workers, if this one is to run where its queues are; 0: anywhere. */
+    unsigned all_queues;
     size_t payload_size; /**< longest payload, as INIT settled it; bytes */
 } FsUringBegin;
 

@@ -59,7 +59,8 @@ const OptionSpec option_table[] = {
 
     {"threads", 0, OPTION_INTEGER, OPTION_GROUP_ENGINE, FIELD(threads), .argument = "N",
      .minimum = 1, .maximum = 256,
-     .help = "Workers, each with a ring of its own; half the CPUs if not given."},
+     .help = "Workers, each with a ring of its own. If not given half the CPUs, or one for each "
+             "CPU where requests come over io_uring."},
     {"single-thread", 's', OPTION_FLAG, OPTION_GROUP_ENGINE, FIELD(single_thread),
      .help = "The same as --threads=1."},
     {"helpers", 0, OPTION_INTEGER, OPTION_GROUP_ENGINE, FIELD(helpers), .argument = "N",

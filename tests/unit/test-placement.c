@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Where and when a worker runs (fs/transport/placement.c): what the scheduler is told. */
+#include "fs/transport/placement.h"
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include <glib.h>
+
+/* Each test in a thread of its own, which takes its place with it. */
+static void in_thread(gconstpointer function)
+{
+    pthread_t thread;
+
+    g_assert_cmpint(pthread_create(&thread, NULL, (void *(*)(void *))(uintptr_t)function, NULL), ==,
+                    0);
+    pthread_join(thread, NULL);
+}
+
+/* A CPU that the thread may run on. */
+static unsigned some_cpu(void)
+{
+    cpu_set_t allowed;
+    unsigned cpu = 0;
+
+    g_assert_cmpint(sched_getaffinity(0, sizeof(allowed), &allowed), ==, 0);
+    while (!CPU_ISSET(cpu, &allowed)) {
+        cpu++;
+    }
+    return cpu;
+}
+
+static bool is_only_on(unsigned cpu)
+{
+    cpu_set_t now;
+
+    g_assert_cmpint(sched_getaffinity(0, sizeof(now), &now), ==, 0);
+    return CPU_COUNT(&now) == 1 && CPU_ISSET(cpu, &now);
+}
+
+static void turns(FsPlacement *placement, unsigned count, unsigned requests)
+{
+    for (unsigned i = 0; i < count; i++) {
+        fs_placement_turn(placement, requests);
+    }
+}
+
+static void *test_one_cpu(void *opaque)
+{
+    const unsigned cpu = some_cpu();
+    FsPlacement placement;
+
+    fs_placement_init(&placement, &cpu, 1, cpu + 2);
+    fs_placement_turn(&placement, 1);
+    g_assert_true(is_only_on(cpu));
+    fs_placement_fini(&placement);
+    return NULL;
+}
+
+/* Somebody moves it, as a CPU that goes offline does: it comes back. */
+static void *test_comes_back(void *opaque)
+{
+    const unsigned cpu = some_cpu();
+    FsPlacement placement;
+    cpu_set_t before;
+
+    g_assert_cmpint(sched_getaffinity(0, sizeof(before), &before), ==, 0);
+    fs_placement_init(&placement, &cpu, 1, cpu + 2);
+    fs_placement_turn(&placement, 1);
+    CPU_CLR(cpu, &before);
+    if (CPU_COUNT(&before) == 0) {
+        fs_placement_fini(&placement);
+        return NULL; /* there is no other */
+    }
+    g_assert_cmpint(sched_setaffinity(0, sizeof(before), &before), ==, 0);
+    turns(&placement, 5000, 1);
+    g_assert_true(is_only_on(cpu));
+    fs_placement_fini(&placement);
+    return NULL;
+}
+
+/* All queues, no queue, or none that it may run at: it stays as it is. */
+static void *test_anywhere(void *opaque)
+{
+    const unsigned queues[] = {0, 1};
+    const unsigned nowhere = 60000;
+    FsPlacement placement;
+    cpu_set_t before, after;
+
+    g_assert_cmpint(sched_getaffinity(0, sizeof(before), &before), ==, 0);
+    fs_placement_init(&placement, queues, 2, 2);
+    turns(&placement, 1000, 4);
+    fs_placement_fini(&placement);
+    fs_placement_init(&placement, queues, 1, 0);
+    turns(&placement, 1000, 4);
+    fs_placement_fini(&placement);
+    fs_placement_init(&placement, &nowhere, 1, 60001);
+    turns(&placement, 1000, 4);
+    fs_placement_fini(&placement);
+    g_assert_cmpint(sched_getaffinity(0, sizeof(after), &after), ==, 0);
+    g_assert_true(CPU_EQUAL(&before, &after));
+    g_assert_cmpint(sched_getscheduler(0), ==, SCHED_OTHER);
+    return NULL;
+}
+
+/* Patient while turns bring several requests, at once again when they do not. */
+static void *test_patience(void *opaque)
+{
+    const unsigned cpu = some_cpu();
+    FsPlacement placement;
+
+    fs_placement_init(&placement, &cpu, 1, cpu + 2);
+    turns(&placement, 10000, 8);
+    g_assert_cmpint(sched_getscheduler(0), ==, SCHED_BATCH);
+    turns(&placement, FS_BURST_PATIENCE, 1);
+    g_assert_cmpint(sched_getscheduler(0), ==, SCHED_OTHER);
+    fs_placement_fini(&placement);
+    return NULL;
+}
+
+/* Who was told to run only when nothing else does, or before all else, stays so. */
+static void *test_other_policy(void *opaque)
+{
+    const struct sched_param none = {0};
+    const unsigned cpu = some_cpu();
+    FsPlacement placement;
+
+    g_assert_cmpint(sched_setscheduler(0, SCHED_IDLE, &none), ==, 0);
+    fs_placement_init(&placement, &cpu, 1, cpu + 2);
+    turns(&placement, 10000, 8);
+    turns(&placement, 10000, 1);
+    g_assert_cmpint(sched_getscheduler(0), ==, SCHED_IDLE);
+    fs_placement_fini(&placement);
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_data_func("/placement/one-cpu", (gconstpointer)(uintptr_t)test_one_cpu, in_thread);
+    g_test_add_data_func("/placement/comes-back", (gconstpointer)(uintptr_t)test_comes_back,
+                         in_thread);
+    g_test_add_data_func("/placement/anywhere", (gconstpointer)(uintptr_t)test_anywhere, in_thread);
+    g_test_add_data_func("/placement/patience", (gconstpointer)(uintptr_t)test_patience, in_thread);
+    g_test_add_data_func("/placement/other-policy", (gconstpointer)(uintptr_t)test_other_policy,
+                         in_thread);
+    return g_test_run();
+}
