@@ -22,7 +22,7 @@ typedef struct DataState {
     FsHandle *handle; /* referenced */
     size_t before;    /* bytes done inline before the ring took over */
     off_t offset;     /* WRITE: of all of it; negative: at the end of the file */
-    size_t written;   /* WRITE: bytes, while a helper invalidates */
+    size_t written;   /* WRITE: bytes, while the file is synced */
     bool by_client;   /* WRITE: not a page of the kernel's cache */
     bool sync_file;   /* WRITE: the whole file is to be synced behind it */
 } DataState;
@@ -226,45 +226,14 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 
 /* --- WRITE --- */
 
-/*
- * Have the kernel drop older pages of what was written. It drops those of the
- * range before a direct write only; others may have read in the old data meanwhile, and
- * those have to go before the writer hears of its success. This may wait for pages that a
- * READ is filling, and for dirty ones that a WRITE takes away, which the kernel holds back
- * while a truncation (SETATTR) is with us. So it is done neither on a worker nor where a
- * SETATTR may queue behind it (fs_session_notify_pool()).
- *
- * Without users of the page cache all pages go, and direct writes come without
- * this again. The flag is cleared before the users are counted; one who opens raises
- * it after being counted: it cannot get lost.
- */
-static void invalidate_on_helper(FsRequest *request, void *opaque)
-{
-    DataState state = *data_state(request);
-    FsInode *inode = state.handle->inode;
-    off_t offset = MAX(state.offset, 0);
-    off_t length = state.offset < 0 ? 0 : (off_t)state.written;
-    atomic_store(&inode->may_have_pages, false);
-    if (atomic_load(&inode->cached_handles) > 0) {
-        atomic_store(&inode->may_have_pages, true);
-    } else {
-        offset = length = 0;
-    }
-    fuse_lowlevel_notify_inval_inode(fs_session_fuse(fs_request_session(request)),
-                                     fs_inode_id(inode), offset, length);
-    fs_request_reply_write(request, state.written);
-    fs_handle_put(state.handle);
-}
-
 /* Answer a WRITE of a client, or of the kernel's page cache; drops the reference on @handle. */
 static void reply_written(FsRequest *request, FsHandle *handle, off_t offset, size_t written,
                           bool by_client)
 {
     if (by_client && !atomic_load_explicit(&handle->cached, memory_order_relaxed) &&
         atomic_load(&handle->inode->may_have_pages)) {
-        *data_state(request) = (DataState){.handle = handle, .offset = offset, .written = written};
-        fs_request_offload(request, fs_session_notify_pool(fs_request_session(request)),
-                           invalidate_on_helper, NULL);
+        FsPassthrough *pt = fs_passthrough_of(fs_request_fuse(request));
+        fs_stale_pages_drop(&pt->stale_pages, request, handle, offset, written);
         return;
     }
     fs_request_reply_write(request, written);

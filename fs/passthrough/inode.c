@@ -194,6 +194,7 @@ static FsInode *insert_locked(FsInodeTable *table, FsInodeShard *shard, uint64_t
     inode->lookups = 0;
     atomic_store_explicit(&inode->cached_handles, 0, memory_order_relaxed);
     atomic_store_explicit(&inode->may_have_pages, false, memory_order_relaxed);
+    atomic_store_explicit(&inode->late_drop, false, memory_order_relaxed);
     inode->kernel_handles = inode->daemon_handles = 0;
     inode->backing_id = 0;
     inode->cached_size = -1;

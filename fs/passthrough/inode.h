@@ -40,6 +40,7 @@ typedef struct FsInode {
     FsBacking *backing;              /**< the file system it is on; not owned */
     _Atomic unsigned cached_handles; /**< open through the kernel's page cache */
     _Atomic bool may_have_pages;     /**< somebody has or had it open that way */
+    _Atomic bool late_drop;          /**< of FsStalePages: all pages are to go */
     /* under the inode's lock of FsKernelIo */
     unsigned kernel_handles; /**< open with kernel passthrough */
     unsigned daemon_handles; /**< open without */

@@ -16,6 +16,7 @@
 #include "fs/passthrough/passthrough.h"
 #include "fs/passthrough/reclaim.h"
 #include "fs/passthrough/resolve.h"
+#include "fs/passthrough/stale-pages.h"
 #include "fs/passthrough/xattr-map.h"
 
 /** Work on more than this many bytes is not done on a worker. */
@@ -41,6 +42,7 @@ struct FsPassthrough {
     FsLockTable locks;
     FsKernelIo kernel_io;
     FsReclaim reclaim;
+    FsStalePages stale_pages;
     AioPoolWork reclaim_work;  /**< while reclaim.running */
     FsInode *root;             /**< referenced */
     FsFileHandle *root_handle; /**< NULL: inodes are never known by handle */

@@ -278,6 +278,7 @@ void fs_passthrough_read_ahead_as_source(FsPassthrough *pt)
 static void op_settled(void *userdata, const FsInitResult *init)
 {
     FsPassthrough *pt = userdata;
+    fs_stale_pages_settle(&pt->stale_pages, init->max_background);
     if (init->flags & FS_FUSE_PASSTHROUGH) {
         fs_kernel_io_enable(&pt->kernel_io, fuse_session_fd(fs_session_fuse(pt->session)));
     } else if (pt->params.passthrough_io == FS_PASSTHROUGH_IO_ON) {

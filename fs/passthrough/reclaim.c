@@ -41,12 +41,17 @@ static bool ask_to_forget(FsPassthrough *pt, const uint64_t *nodes, uint32_t cou
         {&prune, sizeof(prune)},
         {(void *)nodes, count * sizeof(*nodes)},
     };
+    if (!fs_session_begin_notification(pt->session)) {
+        return false;
+    }
     ssize_t written = writev(fuse_session_fd(fs_session_fuse(pt->session)), iov, 3);
-    bool unknown = written < 0 && (errno == EINVAL || errno == ENOSYS);
+    int error = written < 0 ? errno : 0;
+    bool unknown = error == EINVAL || error == ENOSYS;
+    fs_session_end_notification(pt->session);
     if (unknown && !atomic_exchange(&pt->reclaim.unsupported, true)) {
         g_message("the kernel cannot be asked to forget unused files (%s): at most %u files can be "
                   "known at a time (ulimit -n)",
-                  g_strerror(errno), pt->reclaim.limit);
+                  g_strerror(error), pt->reclaim.limit);
     }
     return written >= 0;
 }

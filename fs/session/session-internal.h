@@ -26,7 +26,11 @@ typedef enum FsSessionEvent {
     FS_EVENT_DRAINED = 1u << 3,        /* a closed worker has nothing in flight */
     FS_EVENT_UNMOUNT_FAILED = 1u << 4, /* the mount could not be detached */
     FS_EVENT_BROKEN = 1u << 5,         /* an answer could not be given */
+    FS_EVENT_NOTIFIED = 1u << 6,       /* the last notification has ended, and none will begin */
 } FsSessionEvent;
+
+/* In FsSession.notifications, above their number: no more may begin. */
+#define FS_NOTIFICATIONS_OVER (1u << 31)
 
 struct FsSession {
     FsSessionParams params; /* constant; its strings are owned here */
@@ -56,7 +60,8 @@ struct FsSession {
     _Atomic(unsigned) begun_workers;
     _Atomic(unsigned) closed_workers;
     _Atomic(unsigned) drained_workers;
-    _Atomic(int) close_error; /* of the first worker that closed */
+    _Atomic(int) close_error;        /* of the first worker that closed */
+    _Atomic(unsigned) notifications; /* that wait for the kernel */
 
     /* transport-choice.c */
     unsigned queue_count;    /* of the kernel; constant after new */

@@ -45,6 +45,7 @@
 
 #define DEFAULT_HELPERS         16
 #define NOTIFY_THREADS          4
+#define NOTIFICATION_STEP_US    1000
 #define DEFAULT_MAX_BACKGROUND  256
 #define DEFAULT_MAX_WRITE       (1024u * 1024)
 #define MIN_MAX_WRITE           4096u
@@ -402,6 +403,43 @@ void fs_session_stop(FsSession *session)
     }
 }
 
+/* --- notifications ------------------------------------------------------------------- */
+
+void fs_session_end_notification(FsSession *session)
+{
+    if (atomic_fetch_sub(&session->notifications, 1) == (FS_NOTIFICATIONS_OVER | 1)) {
+        fs_session_post(session, FS_EVENT_NOTIFIED);
+    }
+}
+
+bool fs_session_begin_notification(FsSession *session)
+{
+    if (atomic_fetch_add(&session->notifications, 1) & FS_NOTIFICATIONS_OVER) {
+        fs_session_end_notification(session);
+        return false;
+    }
+    return true;
+}
+
+static bool notifications_under_way(FsSession *session)
+{
+    return (atomic_load(&session->notifications) & ~FS_NOTIFICATIONS_OVER) != 0;
+}
+
+/* --- aborting ---------------------------------------------------------------------------- */
+
+static void quit_workers(FsSession *session)
+{
+    for (unsigned i = 0; i < session->worker_count; i++) {
+        fs_worker_quit(&session->workers[i]);
+    }
+}
+
+/**
+ * Where the connection cannot be cut (no fusectl, and the mount is detached already), a
+ * notification that waits for a page comes back only if somebody answers the READ that fills it:
+ * so the workers go on until the last one is back.
+ */
 void fs_session_abort(FsSession *session)
 {
     if (session->phase != FS_SESSION_SERVING && session->phase != FS_SESSION_STOPPING) {
@@ -413,8 +451,9 @@ void fs_session_abort(FsSession *session)
     }
     set_timer(session, ABORT_TIMEOUT_MS, abort_timeout);
     run_detach(session, 1);
-    for (unsigned i = 0; i < session->worker_count; i++) {
-        fs_worker_quit(&session->workers[i]);
+    if ((atomic_fetch_or(&session->notifications, FS_NOTIFICATIONS_OVER) &
+         ~FS_NOTIFICATIONS_OVER) == 0) {
+        quit_workers(session);
     }
 }
 
@@ -462,6 +501,9 @@ static gboolean session_dispatch(GSource *source, GSourceFunc callback, gpointer
     }
     if ((events & FS_EVENT_UNMOUNT_FAILED) && session->phase == FS_SESSION_STOPPING) {
         fs_session_abort(session);
+    }
+    if (events & FS_EVENT_NOTIFIED) {
+        quit_workers(session);
     }
     if (session->phase >= FS_SESSION_SERVING && session->phase < FS_SESSION_ENDING &&
         atomic_load(&session->closed_workers) >= atomic_load(&session->begun_workers)) {
@@ -545,6 +587,9 @@ bool fs_session_start(FsSession *session, GError **error)
 
 static void free_workers(FsSession *session)
 {
+    while (notifications_under_way(session)) {
+        g_usleep(NOTIFICATION_STEP_US); /* the workers serve meanwhile */
+    }
     for (unsigned i = 0; i < session->worker_count; i++) {
         fs_worker_drain(&session->workers[i]);
     }

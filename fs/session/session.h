@@ -97,6 +97,14 @@ AioPool *fs_session_pool(FsSession *session);
  */
 AioPool *fs_session_notify_pool(FsSession *session);
 
+/**
+ * Bracket a notification that waits for the client's kernel, which may wait for our answers
+ * meanwhile: until the bracket ends the workers serve, also if the session is aborted. False:
+ * it is being aborted, the notification must not be sent, and nothing is to be ended. Any thread.
+ */
+bool fs_session_begin_notification(FsSession *session) G_GNUC_WARN_UNUSED_RESULT;
+void fs_session_end_notification(FsSession *session);
+
 /** libfuse's session, for notifications. Any thread. */
 struct fuse_session *fs_session_fuse(FsSession *session);
 

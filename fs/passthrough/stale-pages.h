@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * Pages of the client's kernel that a direct write has made old.
+ */
+#ifndef SLUICE_FS_PASSTHROUGH_STALE_PAGES_H
+#define SLUICE_FS_PASSTHROUGH_STALE_PAGES_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "fs/passthrough/handle.h"
+#include "fs/session/request.h"
+
+typedef struct FsStalePages {
+    unsigned most;            /**< fewer direct writes than this may wait; constant after INIT */
+    _Atomic unsigned waiting; /**< direct writes whose pages are going */
+} FsStalePages;
+
+/** INIT has agreed on @max_background; 0: the kernel's default. */
+void fs_stale_pages_settle(FsStalePages *stale, unsigned max_background);
+
+/**
+ * Have the kernel drop the pages of @written bytes at @offset (negative: of all) that it may have
+ * of the file, and answer the WRITE. Takes over the reference on @handle. Home thread.
+ */
+void fs_stale_pages_drop(FsStalePages *stale, FsRequest *request, FsHandle *handle, off_t offset,
+                         size_t written);
+
+#endif /* SLUICE_FS_PASSTHROUGH_STALE_PAGES_H */

@@ -1,0 +1,52 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Asynchronous direct writes beside readers of the same pages go on where the kernel has no more
+# background requests than those writes.
+#
+# matrix: once
+# quick: no
+. "$(dirname "$0")/functions.sh"
+
+require_command fio
+
+# contend MAX_BACKGROUND
+contend() {
+    local status=0
+    mount_passthrough --max-background="$1"
+    python "$MNT" <<'PYTHON' || status=$?
+path = sys.argv[1] + "/file"
+SIZE, STEP = 16 << 20, 128 << 10
+write_file(path, bytes(SIZE))
+
+
+def read_on_and_on():
+    child = os.fork()
+    if child == 0:
+        fd = os.open(path, os.O_RDONLY)
+        while True:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            for offset in range(0, SIZE, STEP):
+                os.pread(fd, STEP, offset)
+    return child
+
+
+children = [read_on_and_on() for _ in range(3)]
+try:
+    subprocess.run(["fio", "--name=direct", f"--filename={path}", "--rw=randwrite", "--bs=64k",
+                    "--direct=1", "--ioengine=libaio", "--iodepth=16", f"--size={SIZE}",
+                    "--io_size=32m", "--norandommap", "--overwrite=1", "--fallocate=none"],
+                   stdout=subprocess.DEVNULL, check=True,
+                   timeout=40 * int(os.environ["CASE_SCALE"]))
+except subprocess.TimeoutExpired:
+    sys.exit(3)
+finally:
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+PYTHON
+    [ $status -eq 0 ] || fail "writers and readers wait for each other (max-background=$1)"
+    unmount
+}
+
+contend 1
+contend 4
