@@ -34,6 +34,33 @@ for options in cluster_size=512 cluster_size=2M compat=0.10 cluster_size=4K,refc
     rounds image 10 -o l2-cache=8K # far less than all tables
 done
 expect_fail 'l2-cache=much is not a size' "$SLUICEFS" disk -f image "$MNT" -o l2-cache=much
+# By hand: other cluster sizes, both versions, over compressed clusters and a backing file.
+for cluster in ${CLUSTER_SIZES-}; do
+    { seq 1 900000; head -c 3000000 /dev/urandom; } | head -c $size >data
+    truncate -s $size data
+    for options in compat=0.10 compat=1.1,lazy_refcounts=on; do
+        note "$cluster, $options"
+        qemu-img create -q -f qcow2 -o "cluster_size=$cluster,$options" image $size
+        rounds image 50
+        qemu-img convert -c -f raw -O qcow2 -o "cluster_size=$cluster,$options" data image
+        rounds image 60 -o cache=none
+        qemu-img create -q -f qcow2 -b data -F raw -o "cluster_size=$cluster,$options" image
+        rounds image 70 -o l2-cache=8K
+    done
+    note "$cluster, Zstandard, patterns that qemu-io finds"
+    qemu-img convert -c -f raw -O qcow2 -o "cluster_size=$cluster,compression_type=zstd" data image
+    rounds image 80
+    serve "$MNT" disk image "$MNT"
+    for pattern in 1 2 3; do
+        head -c 300000 /dev/zero | tr '\0' "\\$pattern" |
+            dd of="$MNT/disk" bs=100000 seek=$((pattern * 50)) conv=notrunc status=none iflag=fullblock
+    done
+    unmount
+    for pattern in 1 2 3; do
+        qemu-io -f qcow2 -c "read -P $pattern $((pattern * 5000000)) 300000" image >qemu-io.log
+        ! grep -q 'verification failed' qemu-io.log || { cat qemu-io.log; fail "pattern $pattern"; }
+    done
+done
 { seq 1 900000; head -c 3000000 /dev/urandom; } | head -c $size >data
 truncate -s $size data
 note "compressed"
@@ -79,3 +106,17 @@ expect_fail 'internal snapshots' "$SLUICEFS" disk -f image "$MNT" -o rw
 serve "$MNT" disk image "$MNT"
 expect_fail 'Read-only' dd if=data of="$MNT/disk" bs=512 count=1 conv=notrunc status=none
 unmount
+
+note "other reasons"
+qemu-img create -q -f qcow2 other 1M
+byte_of_features() { printf %b "\\x$1" | dd of=other bs=1 seek="$2" conv=notrunc status=none; }
+byte_of_features 02 79 # corrupt
+expect_fail 'marked as corrupt' "$SLUICEFS" disk -f other "$MNT" -o rw
+serve "$MNT" disk other "$MNT"
+expect_fail 'Read-only' dd if=data of="$MNT/disk" bs=512 count=1 conv=notrunc status=none
+unmount
+byte_of_features 40 79
+expect_fail 'unknown incompatible features .0x40' "$SLUICEFS" disk -f other "$MNT"
+qemu-img create -q -f qcow2 --object secret,id=key,data=1 -o encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10 \
+    other 1M
+expect_fail 'is encrypted' "$SLUICEFS" disk -f other "$MNT"

@@ -7,7 +7,7 @@
 # quick: no
 . "$(dirname "$0")/functions.sh"
 
-require_command sfdisk fio
+require_command sfdisk fio mkfs.ext4
 cd "$CASE_DIR"
 truncate -s 64M image
 sfdisk -q image <<'TABLE'
@@ -90,6 +90,27 @@ PYTHON
     unmount
     sfdisk -q --verify image
 done
+
+# Links by the file systems, and mappings: always where the kernel caches the file, else from Linux 6.6 on.
+mkfs.ext4 -q -L files -U 01234567-89ab-cdef-0123-456789abcdef -E offset=$((25 * 1048576)) image 20M
+cat >map.py <<'PYTHON'
+fd = os.open(sys.argv[1], os.O_RDWR)
+try:
+    memory = mmap.mmap(fd, 65536, offset=4 << 20)
+except OSError as error:
+    equal((error.errno, sys.argv[2]), (errno.ENODEV, "direct"), "the error of mmap")
+    sys.exit()
+memory[100:105] = b"hello"
+memory.flush()
+equal(os.pread(fd, 5, (4 << 20) + 100), b"hello", "after msync")
+PYTHON
+serve "$MNT" disk image "$MNT"
+assert_eq "$(readlink "$MNT/by-label/files" "$MNT/by-uuid/01234567-89ab-cdef-0123-456789abcdef" | xargs)" '../part3 ../part3'
+python "$MNT/part3" direct <map.py
+unmount
+serve "$MNT" disk image "$MNT" -o partition=label:files
+python "$MNT/part3" cached <map.py
+unmount
 
 # One partition alone, which the kernel may cache.
 for name in 2 "uuid:$(sfdisk --part-uuid image 2 | tr '[:upper:]' '[:lower:]')"; do
