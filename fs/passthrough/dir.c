@@ -229,7 +229,8 @@ void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, -path.fd);
         return;
     }
-    int fd = openat(path.fd, ".", flags | (pt->params.noatime ? O_NOATIME : 0));
+    int fd =
+        openat(path.fd, ".", flags | (pt->params.noatime || pt->params.nodiratime ? O_NOATIME : 0));
     if (fd < 0 && errno == EPERM) {
         fd = openat(path.fd, ".", flags); /* only the owner may have O_NOATIME */
     }

@@ -85,6 +85,7 @@ typedef struct FsPassthroughParams {
     bool export_support;   /**< clients' file handles stay valid; default: no */
     bool writeback;        /**< the kernel collects writes; default: no */
     bool noatime;          /**< reading leaves the source's access times alone; default: no */
+    bool nodiratime;       /**< the same for listing directories only; default: no */
     bool xattr;            /**< extended attributes are offered; default: yes */
     const char *xattr_map; /**< rules of fs_xattr_map_new(); NULL (default): names are the same */
     /**

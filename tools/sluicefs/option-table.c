@@ -250,7 +250,8 @@ const OptionSpec option_table[] = {
 };
 
 #define IGNORED_BOOT   "For fstab and the tools that read it; ignored here."
-#define IGNORED_TIMES  "Accepted; times are kept by what is served."
+#define IGNORED_TIMES  "Accepted; access times are kept as the source is mounted."
+#define IGNORED_LAZY   "Accepted; when times are written is up to what is served."
 #define IGNORED_SHOWN  "As the mount table shows it and mount(8) repeats it; ignored."
 #define IGNORED_COMMON "Accepted and ignored."
 
@@ -270,14 +271,14 @@ const MountWord mount_word_table[] = {
     {"atime", 0, MS_NOATIME, IGNORED_TIMES},
     {"nosymfollow", MS_NOSYMFOLLOW, 0, "Do not follow symbolic links; root only."},
     {"symfollow", 0, MS_NOSYMFOLLOW, "Follow symbolic links (default)."},
-    {"nodiratime", 0, 0, IGNORED_TIMES},
-    {"diratime", 0, 0, IGNORED_TIMES},
+    {"nodiratime", MS_NODIRATIME, 0, "Do not update access times of directories."},
+    {"diratime", 0, MS_NODIRATIME, IGNORED_TIMES},
     {"relatime", 0, 0, IGNORED_TIMES},
     {"norelatime", 0, 0, IGNORED_TIMES},
     {"strictatime", 0, 0, IGNORED_TIMES},
     {"nostrictatime", 0, 0, IGNORED_TIMES},
-    {"lazytime", 0, 0, IGNORED_TIMES},
-    {"nolazytime", 0, 0, IGNORED_TIMES},
+    {"lazytime", 0, 0, IGNORED_LAZY},
+    {"nolazytime", 0, 0, IGNORED_LAZY},
     {"iversion", 0, 0, IGNORED_COMMON},
     {"noiversion", 0, 0, IGNORED_COMMON},
     {"mand", 0, 0, IGNORED_COMMON},

@@ -51,7 +51,8 @@ static void *passthrough_open(const Options *options, const char *source, GError
     params.uid_map = options->uidmap;
     params.gid_map = options->gidmap;
     params.squash = options->squash;
-    params.noatime = (options->mount_set & MS_NOATIME) != 0;
+    params.noatime = (options->mount_set & (MS_NOATIME | MS_RDONLY)) != 0;
+    params.nodiratime = (options->mount_set & MS_NODIRATIME) != 0;
     params.default_permissions = options->default_permissions;
     return fs_passthrough_new(&params, error);
 }
