@@ -210,12 +210,13 @@ static bool next_tag(const Journal *journal, const uint8_t *data, size_t *at, Ta
     const size_t bytes = tag_bytes(journal);
     const size_t end =
         journal->volume->block_size - (has_block_checksums(journal) ? TAIL_BYTES : 0);
-    const uint8_t *from = data + *at;
+    const uint8_t *from;
     uint32_t flags;
 
     if (*at > end || bytes > end - *at) {
         return false;
     }
+    from = data + *at;
     tag->block = be32(from);
     if (journal->features & CHECKSUM_V3) {
         flags = be32(from + 4);
