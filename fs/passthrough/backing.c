@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/** File systems of the source: a short list that only grows. */
+/**
+ * File systems of the source: a short list that only grows.
+ *
+ * How it works: an inode number is shown with its lower 48 bits as they are. Its upper 16, together
+ * with the file system, stand for other 16 bits that nothing else has; for the root's file system
+ * these are usually the same ones, so that the mount shows the source's numbers. Nearly all
+ * numbers have none set: that case, and that of the last other ones, take no lock.
+ */
 #include "fs/passthrough/backing.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/vfs.h>
 
 #include <linux/magic.h>
@@ -11,11 +19,18 @@
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
 
+#define NUMBER_BITS 48 /* of a number that are never changed */
+#define PREFIXES    (1u << (64 - NUMBER_BITS))
+#define LEARNED     (UINT64_C(1) << 32)
+
 void fs_backings_init(FsBackings *backings)
 {
     pthread_mutex_init(&backings->lock, NULL);
     atomic_init(&backings->first, NULL);
     backings->count = 0;
+    backings->prefixes = g_hash_table_new(NULL, NULL);
+    memset(backings->used, 0, sizeof(backings->used));
+    backings->next_prefix = 0;
 }
 
 void fs_backings_fini(FsBackings *backings)
@@ -25,6 +40,7 @@ void fs_backings_fini(FsBackings *backings)
         free(backing);
         backing = next;
     }
+    g_hash_table_destroy(backings->prefixes);
     pthread_mutex_destroy(&backings->lock);
 }
 
@@ -66,6 +82,42 @@ static void classify(FsBacking *backing, int fd)
     }
 }
 
+static bool take_prefix_locked(FsBackings *backings, unsigned prefix)
+{
+    unsigned char bit = (unsigned char)(1u << prefix % 8);
+    bool is_free = !(backings->used[prefix / 8] & bit);
+    backings->used[prefix / 8] |= bit;
+    return is_free;
+}
+
+/* What to show in place of the upper bits @high of numbers of @backing, from now on. */
+static uint16_t prefix_locked(FsBackings *backings, const FsBacking *backing, unsigned high)
+{
+    gpointer key = GSIZE_TO_POINTER((gsize)backing->index << 16 | high), found;
+    if (g_hash_table_lookup_extended(backings->prefixes, key, NULL, &found)) {
+        return (uint16_t)GPOINTER_TO_UINT(found);
+    }
+    unsigned prefix = high;
+    if (backing->index != 0 || !take_prefix_locked(backings, high)) {
+        for (prefix = backings->next_prefix; prefix < PREFIXES; prefix++) {
+            if (take_prefix_locked(backings, prefix)) {
+                break;
+            }
+        }
+        if (prefix == PREFIXES) {
+            if (backings->next_prefix < PREFIXES) {
+                g_message("the file systems of the source have so large inode numbers that some "
+                          "may be shown twice");
+            }
+            backings->next_prefix = PREFIXES;
+            return (uint16_t)(high ^ backing->index);
+        }
+        backings->next_prefix = prefix + 1;
+    }
+    g_hash_table_insert(backings->prefixes, key, GUINT_TO_POINTER(prefix));
+    return (uint16_t)prefix;
+}
+
 FsBacking *fs_backing_get(FsBackings *backings, dev_t dev, int fd)
 {
     FsBacking *backing = find(backings, dev);
@@ -78,7 +130,9 @@ FsBacking *fs_backing_get(FsBackings *backings, dev_t dev, int fd)
     backing = find(backings, dev);
     if (!backing && (backing = calloc(1, sizeof(*backing)))) {
         *backing = found;
+        backing->all = backings;
         backing->index = backings->count++;
+        backing->prefix = prefix_locked(backings, backing, 0);
         backing->next = atomic_load_explicit(&backings->first, memory_order_relaxed);
         atomic_store_explicit(&backings->first, backing, memory_order_release);
     }
@@ -86,7 +140,21 @@ FsBacking *fs_backing_get(FsBackings *backings, dev_t dev, int fd)
     return backing;
 }
 
-ino_t fs_backing_shown_ino(const FsBacking *backing, ino_t ino)
+ino_t fs_backing_shown_ino(FsBacking *backing, ino_t ino)
 {
-    return ino ^ ((ino_t)(backing->index & 0xffff) << 48);
+    const unsigned high = (unsigned)(ino >> NUMBER_BITS);
+    uint16_t prefix = backing->prefix;
+    if (high != 0) {
+        uint64_t learned = atomic_load_explicit(&backing->learned, memory_order_relaxed);
+        if (learned >> 16 == (LEARNED >> 16 | high)) {
+            prefix = (uint16_t)learned;
+        } else {
+            pthread_mutex_lock(&backing->all->lock);
+            prefix = prefix_locked(backing->all, backing, high);
+            pthread_mutex_unlock(&backing->all->lock);
+            atomic_store_explicit(&backing->learned, LEARNED | high << 16 | prefix,
+                                  memory_order_relaxed);
+        }
+    }
+    return (ino & ((UINT64_C(1) << NUMBER_BITS) - 1)) | (ino_t)prefix << NUMBER_BITS;
 }

@@ -9,6 +9,7 @@
 
 #include <glib.h>
 
+#include "fs/passthrough/backing.h"
 #include "fs/passthrough/dir.h"
 #include "fs/passthrough/handle.h"
 #include "fs/passthrough/inode.h"
@@ -75,6 +76,54 @@ static void test_slot_chunks(void)
     g_free(slots);
     fs_slots_fini(table);
     g_free(table);
+}
+
+/* --- inode numbers to show --- */
+
+static void test_numbers(void)
+{
+    const ino_t high = (ino_t)1 << 48, low = high - 1;
+    FsBackings *backings = g_new0(FsBackings, 1);
+    fs_backings_init(backings);
+    int fd = open("/", O_PATH | O_CLOEXEC);
+    FsBacking *root = fs_backing_get(backings, 10, fd);
+    FsBacking *second = fs_backing_get(backings, 11, fd);
+    FsBacking *third = fs_backing_get(backings, 12, fd);
+    g_assert_true(fs_backing_get(backings, 11, fd) == second);
+
+    /* the root's file system shows its own, as long as they are free */
+    g_assert_cmphex(fs_backing_shown_ino(root, 5), ==, 5);
+    g_assert_cmphex(fs_backing_shown_ino(root, 9 * high + 5), ==, 9 * high + 5);
+    ino_t taken = fs_backing_shown_ino(second, 5);
+    g_assert_cmphex(taken & low, ==, 5);
+    g_assert_cmphex(fs_backing_shown_ino(root, taken), !=, taken);
+    for (unsigned i = 0; i < 2; i++) { /* what was said once stays */
+        g_assert_cmphex(fs_backing_shown_ino(second, 5), ==, taken);
+        g_assert_cmphex(fs_backing_shown_ino(root, 9 * high + 5), ==, 9 * high + 5);
+    }
+
+    /* no number twice, whatever their upper bits are */
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_int64_hash, g_int64_equal);
+    FsBacking *all[] = {root, second, third};
+    static const ino_t uppers[] = {0, 1, 2, 3, 9, 0x8000, 0xffff};
+    enum { EACH = G_N_ELEMENTS(uppers) };
+    gint64 shown[G_N_ELEMENTS(all) * EACH];
+    for (unsigned i = 0; i < G_N_ELEMENTS(shown); i++) {
+        shown[i] = (gint64)fs_backing_shown_ino(all[i / EACH], uppers[i % EACH] * high + 5);
+        g_assert_true(g_hash_table_add(seen, &shown[i]));
+    }
+
+    /* with all upper bits in use, still an answer, and the same one again */
+    for (ino_t upper = 0; upper < 1u << 16; upper++) {
+        fs_backing_shown_ino(root, upper * high + 7);
+    }
+    ino_t late = fs_backing_shown_ino(third, 0x1234 * high + 7);
+    g_assert_cmphex(late & low, ==, 7);
+    g_assert_cmphex(fs_backing_shown_ino(third, 0x1234 * high + 7), ==, late);
+    g_assert_cmphex(fs_backing_shown_ino(second, 5), ==, taken);
+    close(fd);
+    fs_backings_fini(backings);
+    g_free(backings);
 }
 
 /* --- inodes --- */
@@ -489,6 +538,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/slots/numbers", test_slot_numbers);
     g_test_add_func("/slots/chunks", test_slot_chunks);
+    g_test_add_func("/numbers/never-twice", test_numbers);
     g_test_add_func("/inode/counts", test_inode_counts);
     g_test_add_func("/inode/by-handle", test_inode_by_handle);
     g_test_add_func("/inode/handle-pack", test_handle_pack);

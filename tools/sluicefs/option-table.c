@@ -145,7 +145,9 @@ const OptionSpec option_table[] = {
              "source, so that they also hold against its other users."},
     {"xdev", 0, OPTION_CHOICE, OPTION_GROUP_DIRECTORY, FIELD(xdev), .argument = "allow|deny",
      .choices = xdev_choices, .initial = "allow",
-     .help = "Whether other mounts found below the source are shown or refused."},
+     .help =
+         "Whether other mounts found below the source are shown, with inode numbers of their own "
+         "but one device, or entering them is refused (EXDEV)."},
     {"inode-handles", 0, OPTION_CHOICE, OPTION_GROUP_DIRECTORY, FIELD(inode_handles),
      .argument = "auto|never|always", .choices = handle_choices, .initial = "auto",
      .help = "What is held of each file that the kernel knows: a descriptor (never), a file handle "
