@@ -76,7 +76,7 @@ typedef struct AioPollAccount {
     int64_t until_ns; /**< no spin before this time */
 } AioPollAccount;
 
-/** What a sleep and a wake-up cost; measured between 10 and 25 us on virtual machines. */
+/** About what a sleep and a wake-up of an idle virtual CPU cost. */
 #define AIO_POLL_WORTH_NS 20000
 /** So many useless spins of full length in debt end the spinning ... */
 #define AIO_POLL_DEBT_SPINS 3
