@@ -40,6 +40,8 @@ struct AioRing {
     unsigned outstanding; /* in the SQ or in the kernel, each owing one CQE */
     unsigned watching;    /* of these, with an immediate or endless handler */
     unsigned endless;     /* of these, with an endless handler */
+    unsigned work_queued; /* of these, neither instant nor watching, and in the SQ */
+    unsigned working;     /* of these, neither instant nor watching, and in the kernel */
     unsigned limit;       /* most outstanding: what the CQ holds */
     unsigned max_batch;
     bool taskrun_stale; /* the task-run flag was up although there was nothing to fetch */

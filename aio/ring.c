@@ -91,6 +91,23 @@ static void ring_account(AioRing *ring, const struct io_uring_sqe *sqe)
     if (handler && watches(handler)) {
         ring->watching++;
         ring->endless += handler->endless;
+    } else if (!handler || !handler->instant) {
+        ring->work_queued++;
+    }
+}
+
+/* The kernel has taken what was queued, or, seldom, a part of it: an estimate is all that is needed. */
+static void ring_took_work(AioRing *ring)
+{
+    ring->working += ring->work_queued;
+    ring->work_queued = 0;
+}
+
+void aio_ring_keep_busy(AioRing *ring)
+{
+    if (ring->work_queued > 0 && ring->work_queued >= ring->working && ring->reserved == 0 &&
+        !ring->blocked) {
+        (void)aio_ring_submit(ring);
     }
 }
 
@@ -133,6 +150,7 @@ int aio_ring_submit(AioRing *ring)
             aio_counter_add(&ring->counters->sqes, ret);
             ring->blocked = false;
             result = 0;
+            ring_took_work(ring);
             if (ring->setup_flags & IORING_SETUP_SQPOLL) {
                 break; /* the kernel thread takes them in its own time */
             }
@@ -281,6 +299,7 @@ static void ring_complete(AioRing *ring, const struct io_uring_cqe *cqe)
 
     CqeHandler *handler = (CqeHandler *)(uintptr_t)cqe->user_data;
     if (!handler) {
+        ring->working -= MIN(ring->working, 1);
         return;
     }
     handler->res = cqe->res;
@@ -288,6 +307,8 @@ static void ring_complete(AioRing *ring, const struct io_uring_cqe *cqe)
     if (watches(handler)) {
         ring->watching--;
         ring->endless -= handler->endless;
+    } else if (!handler->instant) {
+        ring->working -= MIN(ring->working, 1);
     }
     if (handler->immediate) {
         handler->busy = false;
@@ -394,6 +415,7 @@ static int ring_submit_and_wait(AioRing *ring, int64_t timeout_ns)
         if (accepted > 0) {
             aio_counter_add(&ring->counters->submits, 1);
             aio_counter_add(&ring->counters->sqes, accepted);
+            ring_took_work(ring);
         }
     }
     return ret < 0 ? ret : 0;

@@ -62,6 +62,11 @@ struct CqeHandler {
      * outlive the ring.
      */
     bool endless;
+    /**
+     * Set before aio_ring_add(): the request completes inside the submission, so it is no work
+     * that keeps a device busy (aio_ring_keep_busy()).
+     */
+    bool instant;
     /* private */
     bool busy;
     bool immediate; /**< called inside the CQ walk; for the context's own use */
@@ -121,6 +126,14 @@ void aio_ring_cancel(AioRing *ring, CqeHandler *target, CqeHandler *handler);
 
 /** Submit what is queued. 0, or the negative errno that left some queued. */
 int aio_ring_submit(AioRing *ring);
+
+/**
+ * Submit what is queued if at least as many requests wait as the kernel works
+ * on: called while a batch is put together, it lets the work begin with the first
+ * one and grows the submissions as the device gets busy. Instant requests and
+ * what the context watches do not count.
+ */
+void aio_ring_keep_busy(AioRing *ring);
 
 /**
  * Whether completions may be had without waiting: the CQ is not empty, or the

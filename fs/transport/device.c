@@ -17,7 +17,9 @@
  * as used), placed so that the data of a WRITE begins on a page.
  *
  * When to stop reading, and whether answers given at once are written at once,
- * is decided by burst.h.
+ * is decided by burst.h. Between two reads the ring may submit what the
+ * operations have queued (aio_ring_keep_busy()), so that the disk works
+ * already while the rest of the burst is read.
  *
  * Answering. An answer of which nobody looks at the result may travel as an
  * SQE with the worker's next submission; the ring's file table holds the clone
@@ -231,6 +233,9 @@ static void device_readable(void *opaque)
              !fs_burst_read_again(&device->burst, requests, device->wrote))) {
             break;
         }
+        if (device->ring != NULL) {
+            aio_ring_keep_busy(device->ring); /* work begins before the last request is read */
+        }
     }
     fs_burst_end(&device->burst, requests);
 }
@@ -378,6 +383,7 @@ static int device_reply(FsTransport *transport, FsRequest *request, struct iovec
 
     if (at_home && may_travel(device, request) && pin_answer(request, iov, count)) {
         request->sending.callback = answer_done;
+        request->sending.instant = true;
         aio_ring_add(device->ring, prepare_answer, request, &request->sending);
         return 0;
     }
