@@ -96,7 +96,7 @@ static void ring_account(AioRing *ring, const struct io_uring_sqe *sqe)
     }
 }
 
-/* The kernel has taken what was queued, or, seldom, a part of it: an estimate is all that is needed. */
+/* The kernel has taken what was queued or, seldom, a part of it: an estimate is all it takes. */
 static void ring_took_work(AioRing *ring)
 {
     ring->working += ring->work_queued;
