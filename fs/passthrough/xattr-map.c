@@ -56,6 +56,7 @@ static const char *const never_renamed[] = {
 };
 
 static const char *const source_namespaces[] = {"user.", "trusted.", "security.", NULL};
+static const char *const client_namespaces[] = {"user.", "trusted.", "security.", "system.", NULL};
 
 static void clear_rule(gpointer data)
 {
@@ -276,11 +277,25 @@ void fs_xattr_map_free(FsXattrMap *map)
     }
 }
 
+/*
+ * Whether a client's name may get a prefix. One without a namespace, which a FUSE client may use
+ * with nothing but the right to write, would become any name of the namespace that the prefix is.
+ */
+static bool may_rename(const char *client)
+{
+    for (const char *const *space = client_namespaces; *space != NULL; space++) {
+        if (g_str_has_prefix(client, *space)) {
+            return !g_strv_contains(never_renamed, client);
+        }
+    }
+    return false;
+}
+
 /* "prefix" for a name from a client. */
 static int prepend_to(const Rule *rule, const char *client, FsXattrName *source)
 {
     size_t prefix = strlen(rule->prepend), rest = strlen(client);
-    if (prefix > 0 && g_strv_contains(never_renamed, client)) {
+    if (prefix > 0 && !may_rename(client)) {
         return -EOPNOTSUPP;
     }
     if (rest > XATTR_NAME_MAX || prefix > XATTR_NAME_MAX - rest) {
@@ -318,9 +333,11 @@ int fs_xattr_map_to_source(const FsXattrMap *map, const char *client, FsXattrNam
 static const char *strip_from(const Rule *rule, const char *source)
 {
     const char *client = source + strlen(rule->prepend);
-    bool reachable = !(rule->scope & SCOPE_CLIENT) || g_str_has_prefix(client, rule->key);
-    bool kept = rule->prepend[0] == '\0' || !g_strv_contains(never_renamed, client);
-    return reachable && kept && client[0] ? client : NULL;
+    bool asked = rule->scope & SCOPE_CLIENT, renamed = rule->prepend[0] != '\0';
+    if (asked && (!g_str_has_prefix(client, rule->key) || (renamed && !may_rename(client)))) {
+        return NULL;
+    }
+    return client[0] && !(renamed && g_strv_contains(never_renamed, client)) ? client : NULL;
 }
 
 const char *fs_xattr_map_to_client(const FsXattrMap *map, const char *source)

@@ -53,6 +53,19 @@ static void test_name(void)
     }
 }
 
+/* A name without a namespace would become any name of the prefix's. */
+static void test_bare_prefix(void)
+{
+    g_autoptr(FsXattrMap) security = map_of(":map::security.:"), user = map_of("user.virtiofs");
+
+    assert_to_source(security, "capability", NULL, -EOPNOTSUPP);
+    assert_to_source(security, "user.x", "security.user.x", 0);
+    assert_to_client(security, FS_XATTR_CAPABILITY, NULL);
+    assert_to_client(security, "security.user.x", "user.x");
+    assert_to_source(user, "x", NULL, -EOPNOTSUPP);
+    assert_to_client(user, "user.virtiofs.x", NULL);
+}
+
 static void test_map_some(void)
 {
     static const char *const same[] = {
@@ -197,6 +210,7 @@ static void test_random(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/xattr-map/bare-prefix", test_bare_prefix);
     g_test_add_func("/xattr-map/name", test_name);
     g_test_add_func("/xattr-map/map-some", test_map_some);
     g_test_add_func("/xattr-map/scopes", test_scopes);
