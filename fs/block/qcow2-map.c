@@ -121,7 +121,7 @@ int block_qcow2_map(const BlockQcow2 *qcow2, uint64_t offset, uint64_t length, Q
     if (result == 0 && run->kind == QCOW2_KIND_DATA &&
         !block_qcow2_is_in_file(qcow2, run->host_offset, run->length)) {
         if (block_qcow2_is_in_file(qcow2, run->host_offset, 1)) {
-            run->length = atomic_load(&qcow2->file_end) - run->host_offset;
+            run->length = MIN(run->length, atomic_load(&qcow2->file_end) - run->host_offset);
         } else {
             run->kind = QCOW2_KIND_ZERO;
         }

@@ -72,8 +72,9 @@ static void set_entry(Qcow2Writer *writer, Qcow2Table *table, uint64_t index, ui
     const uint64_t old = entry_at(table, index), size = qcow2_cluster_size(qcow2);
     uint64_t offset, length;
 
-    atomic_store_explicit(&table->entries[index], GUINT64_TO_BE(entry), memory_order_release);
+    /* Dirty first: who writes in place where the entry leads must not take a flush for needless. */
     block_qcow2_touch(writer, table, index);
+    atomic_store_explicit(&table->entries[index], GUINT64_TO_BE(entry), memory_order_release);
     if (!(old & QCOW2_COMPRESSED)) {
         if (old & QCOW2_OFFSET) {
             block_qcow2_release(writer, old & QCOW2_OFFSET);
