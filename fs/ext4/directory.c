@@ -307,7 +307,7 @@ static int find_linear(Ext4Volume *volume, const Ext4Inode *directory, const cha
             logical = hole > blocks ? blocks : logical + hole;
         } else if (result == 0) {
             if (logical % TURN_BLOCKS == TURN_BLOCKS - 1) {
-                aio_co_sleep(0); /* others are waiting */
+                aio_co_sleep(1); /* others are waiting */
             }
             result =
                 ext4_directory_search(volume, buffer->data, volume->block_size, name, length, ino);

@@ -587,6 +587,7 @@ bool fs_session_start(FsSession *session, GError **error)
 
 static void free_workers(FsSession *session)
 {
+    atomic_fetch_or(&session->notifications, FS_NOTIFICATIONS_OVER); /* no new ones */
     while (notifications_under_way(session)) {
         g_usleep(NOTIFICATION_STEP_US); /* the workers serve meanwhile */
     }
