@@ -4,8 +4,10 @@
 # Asynchronous direct writes beside readers of the same pages go on where the kernel has no more
 # background requests than those writes.
 #
+# limit: 120
 # matrix: once
 # quick: no
+# alone: yes
 . "$(dirname "$0")/functions.sh"
 
 require_command fio
@@ -43,6 +45,8 @@ except subprocess.TimeoutExpired:
 finally:
     for child in children:
         os.kill(child, signal.SIGKILL)
+    for child in children:
+        os.waitpid(child, 0)
 PYTHON
     [ $status -eq 0 ] || fail "writers and readers wait for each other (max-background=$1)"
     unmount

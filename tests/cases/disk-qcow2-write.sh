@@ -117,6 +117,5 @@ expect_fail 'Read-only' dd if=data of="$MNT/disk" bs=512 count=1 conv=notrunc st
 unmount
 byte_of_features 40 79
 expect_fail 'unknown incompatible features .0x40' "$SLUICEFS" disk -f other "$MNT"
-qemu-img create -q -f qcow2 --object secret,id=key,data=1 -o encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10 \
-    other 1M
+qemu-img create -q -f qcow2 --object secret,id=key,data=1 -o encrypt.format=aes,encrypt.key-secret=key other 1M
 expect_fail 'is encrypted' "$SLUICEFS" disk -f other "$MNT"
