@@ -642,7 +642,8 @@ static void test_bursts(void)
     fs_session_get_stats(mount.session, &stats);
     g_assert_cmpuint(stats.aio.turns, <, stats.requests);
     if (stats.aio.sqes > stats.requests) { /* by io_uring: one SQE of the file, one answer */
-        g_assert_cmpuint(stats.aio.enters, <, stats.requests);
+        /* alone, a request takes three: to begin, to wait, to answer; a burst begins in steps */
+        g_assert_cmpuint(stats.aio.enters, <, 2 * stats.requests);
         g_assert_cmpuint(stats.device_writes, <, stats.requests / 10);
     }
     test_mount_down(&mount);
