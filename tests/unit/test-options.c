@@ -8,7 +8,7 @@
 #include "tools/sluicefs/completion.h"
 #include "tools/sluicefs/help.h"
 #include "tools/sluicefs/options.h"
-#include "tools/sluicefs/serve.h"
+#include "tools/sluicefs/session-params.h"
 
 #define SERVE (OPTION_GROUPS_SERVE | OPTION_GROUP_DIRECTORY)
 
@@ -189,8 +189,8 @@ static void test_nosymfollow(void)
 {
     g_autoptr(Options) options = parse("-o nosymfollow,mand,nomand");
     g_autoptr(Options) undone = parse("-o nosymfollow,symfollow");
-    g_autofree char *list = serve_mount_options(options);
-    g_autofree char *none = serve_mount_options(undone);
+    g_autofree char *list = session_params_mount_options(options);
+    g_autofree char *none = session_params_mount_options(undone);
 
     g_assert_cmpstr(list, ==, "default_permissions,nosymfollow");
     g_assert_cmpstr(none, ==, "default_permissions");
@@ -210,8 +210,8 @@ static void test_mount_options(void)
     g_autoptr(Options) plain = parse("-o default_permissions=no");
     g_autoptr(Options) options =
         parse("-o rw,suid,nodev,sync,async,noatime,ro,allow_other,context=\"a,b\\\\c\"");
-    g_autofree char *none = serve_mount_options(plain);
-    g_autofree char *list = serve_mount_options(options);
+    g_autofree char *none = session_params_mount_options(plain);
+    g_autofree char *list = session_params_mount_options(options);
 
     g_assert_cmpstr(none, ==, "");
     g_assert_cmpstr(list, ==,

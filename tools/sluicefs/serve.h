@@ -44,7 +44,4 @@ typedef struct ServeBackend {
 int serve_run(const ServeBackend *backend, Options *options, const char *source,
               const char *shown_source, const char *mountpoint);
 
-/** The comma list that @options mean for mount(2) and fusermount3. g_free(). */
-char *serve_mount_options(const Options *options);
-
 #endif /* SLUICE_TOOLS_SERVE_H */
