@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -87,6 +88,24 @@ void test_fuse_uring_release(TestFuseUring *held)
     close(held->lock);
 }
 
+/* The namespace begins as a copy, and a copy of a mount keeps it alive when its owner unmounts it. */
+static void let_go_of_others(void)
+{
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+    FILE *table = setmntent("/proc/self/mounts", "r");
+
+    g_assert_nonnull(table);
+    for (struct mntent *entry = getmntent(table); entry != NULL; entry = getmntent(table)) {
+        if (g_str_has_prefix(entry->mnt_type, "fuse") && strcmp(entry->mnt_type, "fusectl") != 0) {
+            g_ptr_array_add(paths, g_strdup(entry->mnt_dir));
+        }
+    }
+    endmntent(table);
+    for (guint i = paths->len; i > 0; i--) {
+        umount2(g_ptr_array_index(paths, i - 1), MNT_DETACH);
+    }
+}
+
 static void enter_private_namespace(void)
 {
     if (geteuid() != 0) {
@@ -101,6 +120,7 @@ static void enter_private_namespace(void)
     if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
         skip("a private mount namespace");
     }
+    let_go_of_others();
     if (access("/sys/fs/fuse/connections", F_OK) < 0 ||
         (mount("none", "/sys/fs/fuse/connections", "fusectl", 0, NULL) < 0 && errno != EBUSY)) {
         skip("the fusectl file system");
