@@ -286,6 +286,11 @@ static void op_settled(void *userdata, const FsInitResult *init)
                   pt->params.writeback ? "the kernel does not allow it with writeback"
                                        : "the kernel does not offer it (Linux 6.9)");
     }
+    if (pt->params.idmap && !(init->flags & FS_FUSE_ALLOW_IDMAP)) {
+        g_warning("no id-mapped mounts of this mount: %s",
+                  pt->params.default_permissions ? "the kernel does not offer it (Linux 6.12)"
+                                                 : "the kernel does not check permissions");
+    }
 }
 
 FsPassthroughCounters *fs_passthrough_counters(FsPassthrough *pt)

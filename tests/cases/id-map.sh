@@ -161,6 +161,7 @@ wrong "uidmap: '0:0' is not INSIDE:OUTSIDE:COUNT" --uidmap=0:0
 wrong 'gidmap: .* overlap inside' -o 'gidmap=0:0:10 5:100:1'
 wrong "squash: 'some' is neither root nor all" --squash=some
 wrong 'idmap lets the kernel map ids' --idmap --squash=root
+wrong 'only where it checks permissions' -o idmap,default_permissions=no
 if is_mounted; then
     fail 'mounted in spite of a bad map'
 fi

@@ -155,7 +155,8 @@ const OptionSpec option_table[] = {
              "then handles, where the source has them."},
     {"idmap", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(idmap),
      .help = "Let the mount be mounted elsewhere with mappings of user and group ids (mount "
-             "X-mount.idmap, Linux 6.12). Requests that create nothing then do not tell who sent "
+             "X-mount.idmap, Linux 6.12), for which the kernel has to check permissions "
+             "(--default-permissions). Requests that create nothing then do not tell who sent "
              "them, which the daemon looks up in /proc where it matters."},
     {"uidmap", 0, OPTION_STRING, OPTION_GROUP_DIRECTORY, FIELD(uidmap),
      .argument = "INSIDE:OUTSIDE:COUNT",

@@ -134,6 +134,12 @@ static bool check_options(const Options *options, GError **error)
                     "idmap lets the kernel map ids: uidmap, gidmap and squash cannot do it, too");
         return false;
     }
+    if (options->idmap && !options->default_permissions) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                    "idmap and default_permissions=no contradict each other: the kernel maps ids "
+                    "only where it checks permissions");
+        return false;
+    }
     if (options->xattrmap == NULL) {
         return true;
     }
