@@ -88,7 +88,7 @@ void test_fuse_uring_release(TestFuseUring *held)
     close(held->lock);
 }
 
-/* The namespace begins as a copy, and a copy of a mount keeps it alive when its owner unmounts it. */
+/* The namespace begins as a copy, and a copy of a mount outlives the unmounting by its owner. */
 static void let_go_of_others(void)
 {
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
