@@ -18,23 +18,26 @@ void block_qcow2_touch(Qcow2Writer *writer, Qcow2Table *table, uint64_t index)
     atomic_store(&writer->dirty, true);
 }
 
+/* After that there are no more blocks in memory than may be: those that the file has can go. */
 static int write_blocks(Qcow2Writer *writer)
 {
     const BlockQcow2 *qcow2 = writer->qcow2;
 
-    for (uint64_t i = 0; i < writer->table_entries; i++) {
+    for (guint i = 0; i < writer->loaded->len; i++) {
+        const uint64_t index = g_array_index(writer->loaded, uint64_t, i);
         int result;
 
-        if (!writer->block_dirty[i]) {
+        if (!writer->block_dirty[index]) {
             continue;
         }
-        result = block_co_write(qcow2->file, writer->blocks[i], qcow2_cluster_size(qcow2),
-                                (int64_t)writer->table[i], 0);
+        result = block_co_write(qcow2->file, writer->blocks[index], qcow2_cluster_size(qcow2),
+                                (int64_t)writer->table[index], 0);
         if (result < 0) {
             return result;
         }
-        writer->block_dirty[i] = false;
+        writer->block_dirty[index] = false;
     }
+    block_qcow2_keep_blocks(writer, block_qcow2_blocks_limit(qcow2));
     return 0;
 }
 
@@ -155,15 +158,30 @@ static int write_l1(Qcow2Writer *writer)
     return result;
 }
 
-/* What is not needed any more is so durably: the next commit writes that it is free. */
+static gint compare_clusters(gconstpointer a, gconstpointer b)
+{
+    const uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+
+    return one < other ? -1 : one > other;
+}
+
+/*
+ * What is not needed any more is so durably: the next commit writes that it is free. Block by
+ * block, and those that have no room in memory are written at once: nothing in the file leads to
+ * these clusters, and nobody takes them, so it does not matter when the file knows.
+ */
 static int release_unneeded(Qcow2Writer *writer)
 {
+    g_array_sort(writer->unneeded, compare_clusters);
     while (writer->unneeded->len > 0) {
         uint64_t cluster = g_array_index(writer->unneeded, uint64_t, writer->unneeded->len - 1);
         int result;
 
         g_array_set_size(writer->unneeded, writer->unneeded->len - 1);
         result = block_qcow2_decrement(writer, cluster);
+        if (result == 0 && writer->loaded->len > block_qcow2_blocks_limit(writer->qcow2)) {
+            result = write_blocks(writer);
+        }
         if (result < 0) {
             return result;
         }

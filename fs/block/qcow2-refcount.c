@@ -49,27 +49,22 @@ static int load_block(Qcow2Writer *writer, uint64_t index)
     return 0;
 }
 
-/*
- * Give back blocks that the file has and nobody has looked at for a while (a clock, as in
- * qcow2-cache.c), until there is room for one more. If all have changes there is none: the
- * next change begins with a commit.
- */
-static void make_room(Qcow2Writer *writer)
+void block_qcow2_keep_blocks(Qcow2Writer *writer, guint limit)
 {
-    for (guint i = 2 * writer->loaded->len;
-         i > 0 && writer->loaded->len >= block_qcow2_blocks_limit(writer->qcow2); i--) {
-        const guint at = writer->hand++ % writer->loaded->len;
+    for (guint i = 2 * writer->loaded->len; i > 0 && writer->loaded->len > limit; i--) {
+        const guint at = writer->hand < writer->loaded->len ? writer->hand : 0;
         const uint64_t index = g_array_index(writer->loaded, uint64_t, at);
 
-        if (writer->block_dirty[index]) {
-            continue;
+        if (!writer->block_dirty[index] && !writer->block_used[index]) {
+            g_free(g_steal_pointer(&writer->blocks[index]));
+            g_array_remove_index_fast(writer->loaded, at); /* the last one is here now */
+            writer->hand = at;
+        } else {
+            if (!writer->block_dirty[index]) {
+                writer->block_used[index] = false;
+            }
+            writer->hand = at + 1;
         }
-        if (writer->block_used[index]) {
-            writer->block_used[index] = false;
-            continue;
-        }
-        g_free(g_steal_pointer(&writer->blocks[index]));
-        g_array_remove_index_fast(writer->loaded, at);
     }
 }
 
@@ -202,7 +197,7 @@ static int need_block(Qcow2Writer *writer, uint64_t index)
     if (writer->blocks[index] != NULL) {
         return 0;
     }
-    make_room(writer);
+    block_qcow2_keep_blocks(writer, block_qcow2_blocks_limit(writer->qcow2) - 1);
     if (writer->table[index] != 0) {
         return load_block(writer, index);
     }

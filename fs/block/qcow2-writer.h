@@ -14,9 +14,9 @@
  *                     ^ flush          ^          ^           ^ and at the end
  *
  * New clusters are always taken behind the end of the file. A cluster that is not
- * needed any more loses its refcount with the commit after the one that made it unneeded
- * durable, and is not used again as long as the image is open: reads that
- * are under way may still look at it.
+ * needed any more loses its refcount when the commit that made it unneeded is durable (the file
+ * learns it with the next, at the latest), and is not used again as long as the image is open:
+ * reads that are under way may still look at it.
  */
 #ifndef SLUICE_FS_BLOCK_QCOW2_WRITER_H
 #define SLUICE_FS_BLOCK_QCOW2_WRITER_H
@@ -54,7 +54,10 @@ struct Qcow2Writer {
     GArray *unneeded; /* of uint64_t: clusters used once less after the next commit */
 };
 
-/** So many blocks of refcounts are kept in memory: 4 MiB, for 128 GiB with clusters of 64 KiB. */
+/**
+ * So many blocks of refcounts are kept in memory: 4 MiB, for 128 GiB with clusters of 64 KiB. More
+ * only between a change that needs them and the commit that comes before the next change.
+ */
 static inline guint block_qcow2_blocks_limit(const BlockQcow2 *qcow2)
 {
     return MAX(4u, (4u * 1024 * 1024) >> qcow2->header.cluster_bits);
@@ -65,6 +68,12 @@ int block_qcow2_allocate(Qcow2Writer *writer, uint64_t count, uint64_t *offset);
 
 /** The cluster at @offset of the file is used once less, from the next commit on. */
 void block_qcow2_release(Qcow2Writer *writer, uint64_t offset);
+
+/**
+ * Give back blocks of refcounts that nobody has looked at for a while (a clock, as in
+ * qcow2-cache.c), until there are @limit. Those that the file does not have yet stay.
+ */
+void block_qcow2_keep_blocks(Qcow2Writer *writer, guint limit);
 
 /** Take one from the refcount of a cluster, in memory. 0 or negative errno. */
 int block_qcow2_decrement(Qcow2Writer *writer, uint64_t cluster);

@@ -7,7 +7,7 @@
 
 #include <gio/gio.h>
 
-#include "fs/block/qcow2-header.h"
+#include "fs/block/qcow2-writer.h"
 #include "fs/block/qcow2.h"
 #include "fs/block/raw.h"
 #include "util.h"
@@ -394,6 +394,73 @@ static void test_cache(void)
 }
 
 /*
+ * More blocks of refcounts change than there is room for, since what is not needed any more lies
+ * far apart in a large file: memory keeps its limit, and what comes then does not commit each
+ * time. Of clusters of 64 KiB with refcounts of 64 bits one block has 8192.
+ */
+static void test_blocks(void)
+{
+    enum { LARGE = 65536, PER_BLOCK = LARGE / 8, BLOCKS = 70, L2_PLACE = 2 * LARGE };
+    enum { TABLE_PLACE = 3 * LARGE, BLOCK_PLACE = 4 * LARGE, BYTES = (4 + BLOCKS) * LARGE };
+    g_autofree uint8_t *image = g_malloc0(BYTES), *buffer = g_malloc0(LARGE);
+    const int64_t second = (int64_t)PER_BLOCK * LARGE; /* of the disk: behind the first table */
+    g_autoptr(GError) error = NULL;
+    AioContext *ctx = test_context_new();
+    BlockRequest flush;
+
+    put32(image, 0, 0x514649fb);
+    put32(image, 4, 3);
+    put32(image, 20, 16);
+    put64(image, 24, 4 * (uint64_t)second);
+    put32(image, 36, 4);
+    put64(image, 40, LARGE);
+    put64(image, 48, TABLE_PLACE);
+    put32(image, 56, 1);
+    put32(image, 96, 6);
+    put32(image, 100, 104);
+    put64(image, LARGE, L2_PLACE | QCOW2_COPIED);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        const uint64_t cluster = i * PER_BLOCK + 1000;
+
+        put64(image, L2_PLACE + 8 * i, cluster * LARGE); /* not marked as ours alone */
+        put64(image, TABLE_PLACE + 8 * i, BLOCK_PLACE + i * LARGE);
+        put64(image, BLOCK_PLACE + i * LARGE + 8000, 1);
+    }
+    for (size_t i = 0; i < BYTES / LARGE; i++) {
+        put64(image, BLOCK_PLACE + 8 * i, 1);
+    }
+    BlockNode *file = raw_of(image, BYTES, false);
+    BlockNode *node = block_qcow2_new(file, NULL, "test", true, BLOCK_QCOW2_CACHE_BYTES, &error);
+    g_assert_no_error(error);
+    Qcow2Writer *writer = aio_container_of(node, BlockQcow2, node)->writer;
+
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        change_at(ctx, node, 0, buffer, LARGE, (int64_t)i * LARGE);
+    }
+    block_request_init(&flush, BLOCK_FLUSH, NULL, 0, 0);
+    g_assert_cmpint(run(ctx, node, &flush), ==, 0);
+    const guint loaded = writer->loaded->len;
+    change_at(ctx, node, 0, buffer, LARGE, second);
+    change_at(ctx, node, 0, buffer, LARGE, 2 * second);
+    change_at(ctx, node, 0, buffer, LARGE, 3 * second);
+    g_assert_cmpuint(writer->dirty_tables->len, >=, 2); /* no commit between the last two */
+    g_assert_cmpuint(loaded, <=, block_qcow2_blocks_limit(writer->qcow2));
+
+    /* All of them have lost their refcount. */
+    int fd = dup(block_raw_fd(file));
+    block_node_unref(node);
+    block_node_unref(file);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        uint64_t refcount;
+
+        g_assert_cmpint(pread(fd, &refcount, 8, (off_t)(BLOCK_PLACE + i * LARGE + 8000)), ==, 8);
+        g_assert_cmpuint(refcount, ==, 0);
+    }
+    close(fd);
+    aio_context_free(ctx);
+}
+
+/*
  * Images with wrong bytes, mostly in the tables: each is refused, or can be read through with
  * or without errors. What counts is that nothing else happens.
  */
@@ -474,6 +541,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2/extensions", test_extensions);
     g_test_add_func("/qcow2/writers", test_writers);
     g_test_add_func("/qcow2/cache", test_cache);
+    g_test_add_func("/qcow2/blocks", test_blocks);
     g_test_add_func("/qcow2/fuzz", test_fuzz);
     return g_test_run();
 }

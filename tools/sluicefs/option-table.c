@@ -205,7 +205,8 @@ const OptionSpec option_table[] = {
      .initial = "32M",
      .help = "How much of a qcow2 image's tables may stay in memory: 32M are enough for 256 GiB "
              "with clusters of 64 KiB, 2 GiB with clusters of 512 bytes. Each image of a chain has "
-             "so much."},
+             "so much. It is a soft limit: at least four tables, those in use and those with "
+             "changes that the file does not have yet stay."},
     {"offset", 0, OPTION_STRING, OPTION_GROUP_DISK, FIELD(offset), .argument = "BYTES",
      .help = "Where in the file the disk begins; K, M, G, T stand for powers of 1024."},
     {"size", 0, OPTION_STRING, OPTION_GROUP_DISK, FIELD(size), .argument = "BYTES",
