@@ -126,9 +126,11 @@ static int find_holder(int fd)
     return 0;
 }
 
-static void set_busy(int fd, const char *name, bool writer, GError **error)
+static void set_busy(int fd, const char *name, bool writer, double waited, GError **error)
 {
     const char *want = writer ? "used" : "written to";
+    g_autofree char *hint = waited > 0 ? g_strdup_printf("still, after %g seconds", waited)
+                                       : g_strdup("wait=SECONDS waits for it");
     int pid = find_holder(fd);
 
     if (pid > 0) {
@@ -136,12 +138,11 @@ static void set_busy(int fd, const char *name, bool writer, GError **error)
         g_autofree char *command = NULL;
 
         g_file_get_contents(path, &command, NULL, NULL);
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
-                    "'%s' is %s by process %d (%s); wait=SECONDS waits for it", name, want, pid,
-                    command == NULL ? "?" : g_strchomp(command));
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY, "'%s' is %s by process %d (%s); %s", name,
+                    want, pid, command == NULL ? "?" : g_strchomp(command), hint);
     } else {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
-                    "'%s' is %s by another process; wait=SECONDS waits for it", name, want);
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY, "'%s' is %s by another process; %s", name,
+                    want, hint);
     }
 }
 
@@ -154,7 +155,7 @@ bool block_image_lock(int fd, const char *name, bool writer, double wait_seconds
         g_usleep(RETRY_US);
     }
     if (result == EAGAIN) {
-        set_busy(fd, name, writer, error);
+        set_busy(fd, name, writer, wait_seconds, error);
         return false;
     }
     if (result != 0) {

@@ -155,6 +155,8 @@ static const char *advice(int error, const BlockOpenParams *params)
         return params->direct ? " (its file system has no direct I/O: use cache=writeback)" : "";
     case ELOOP:
         return params->no_links ? " (it is a link; backing=any follows it)" : "";
+    case ENXIO:
+        return " (an image is a file or a block device)";
     case EBUSY:
         return " (the device is mounted, or in use otherwise; ro reads it all the same)";
     case EISDIR:
@@ -173,8 +175,14 @@ static BlockNode *cut_piece(BlockNode *whole, const char *name, const BlockOpenP
     if (params->offset == 0 && length < 0) {
         return block_node_ref(whole);
     }
+    if (length == 0 || params->offset >= whole->size) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                    "'%s' has %" G_GINT64_FORMAT " bytes: %s leaves nothing of it", name,
+                    whole->size, length == 0 ? "size=0" : "such an offset=");
+        return NULL;
+    }
     if (length < 0) {
-        length = MAX(whole->size - params->offset, 0);
+        length = whole->size - params->offset;
     }
     return block_slice_new(whole, name, params->offset, length, error);
 }

@@ -186,8 +186,11 @@ bool block_qcow2_header_parse(const uint8_t *bytes, size_t length, Qcow2Header *
     size_t header_length = V2_LENGTH;
 
     memset(header, 0, sizeof(*header));
-    if (length < V2_LENGTH || get32(bytes, 0) != MAGIC) {
+    if (length < sizeof(uint32_t) || get32(bytes, 0) != MAGIC) {
         return refuse(error, "it is no qcow2 image");
+    }
+    if (length < V2_LENGTH) {
+        return refuse(error, "it is too short for a header");
     }
     header->version = get32(bytes, 4);
     header->cluster_bits = get32(bytes, 20);

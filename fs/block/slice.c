@@ -62,9 +62,9 @@ BlockNode *block_slice_new(BlockNode *below, const char *name, int64_t offset, i
 
     if (offset < 0 || length < 0 || offset > below->size || length > below->size - offset) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                    "%s: %" G_GINT64_FORMAT " bytes at %" G_GINT64_FORMAT
+                    "%" G_GINT64_FORMAT " bytes at %" G_GINT64_FORMAT
                     " do not lie inside of '%s', which has %" G_GINT64_FORMAT " bytes",
-                    name, length, offset, below->name, below->size);
+                    length, offset, below->name, below->size);
         return NULL;
     }
     slice = g_new0(BlockSlice, 1);

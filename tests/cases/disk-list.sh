@@ -68,13 +68,26 @@ open(target, "wb").write(table)
 PYTHON
 partitions evil >/dev/null
 
+# A Macintosh's table, whose types are text: what a terminal would obey is not shown.
+python evil <<'PYTHON'
+block = bytearray(8 << 20)
+block[0:4] = b"ER" + struct.pack(">H", 512)
+block[512:624] = struct.pack(">2sHIII32s32s28x", b"PM", 0, 1, 64, 128, b"name\033[2J", b"type\033[2J")
+open(sys.argv[1], "wb").write(block)
+PYTHON
+"$SLUICEFS" disk --list evil >listing
+grep -q 'part1 .*name\\x1b\[2J, type\\x1b\[2J' listing || { cat listing; fail "the table of a Macintosh"; }
+
 expect_fail 'No such file' "$SLUICEFS" disk --list none
 expect_fail 'passthrough' "$SLUICEFS" disk --list "$CASE_DIR"
 expect_fail 'not a size' "$SLUICEFS" disk --list mbr -o offset=1x
 expect_fail 'not a size' "$SLUICEFS" disk --list mbr -o size=9999999T
-expect_fail 'do not lie inside' "$SLUICEFS" disk --list mbr -o offset=1G
+expect_fail 'leaves nothing' "$SLUICEFS" disk --list mbr -o offset=1G
+expect_fail 'do not lie inside' "$SLUICEFS" disk --list mbr -o offset=50M,size=20M
+expect_fail 'argument 1 is empty' "$SLUICEFS" disk '' "$MNT"
+status=0
+"$SLUICEFS" disk -f mbr "$MNT" -o size=2x || status=$?
+assert_eq $status 1 'the exit status of wrong usage'
 expect_fail "no partition '9'.*1, 5, 6, 7" "$SLUICEFS" disk -f mbr "$MNT" -o partition=9
 expect_fail 'for --list' "$SLUICEFS" disk --json mbr "$MNT"
 expect_fail 'needs DISK and MNT' "$SLUICEFS" disk mbr
-
-

@@ -96,8 +96,10 @@ qemu-img create -q -f qcow2 -o extended_l2=on,cluster_size=64K extended 1M
 expect_fail 'extended L2' "$SLUICEFS" disk -f extended "$MNT"
 qemu-img convert -f raw -O vmdk raw vmdk
 expect_fail 'VMDK.*not supported' "$SLUICEFS" disk -f vmdk "$MNT"
-head -c 100 image >short
-expect_fail 'too short|length' "$SLUICEFS" disk -f short "$MNT"
+for length in 4 71 100; do
+    head -c $length image >short
+    expect_fail 'too short' "$SLUICEFS" disk -f short "$MNT"
+done
 
 # A raw image cannot be made another one by those who write to it, unless it is said to be raw.
 truncate -s 1M plain

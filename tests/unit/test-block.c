@@ -473,6 +473,13 @@ static void test_open(Image *image, gconstpointer unused)
     g_assert_cmpint(block_node_size(node), ==, (1 << 20) - 1000);
     block_node_unref(node);
     image->params.offset = (1 << 20) + 1;
+    image_refused(image, BLOCK_ACCESS_AUTO, G_IO_ERROR_INVALID_ARGUMENT, "leaves nothing");
+    image->params.offset = 1 << 20; /* an empty disk is no use, and cannot grow */
+    image_refused(image, BLOCK_ACCESS_AUTO, G_IO_ERROR_INVALID_ARGUMENT, "leaves nothing");
+    image->params.offset = 0;
+    image->params.length = 0;
+    image_refused(image, BLOCK_ACCESS_AUTO, G_IO_ERROR_INVALID_ARGUMENT, "size=0 leaves nothing");
+    image->params.length = (1 << 20) + 1;
     image_refused(image, BLOCK_ACCESS_AUTO, G_IO_ERROR_INVALID_ARGUMENT, "do not lie inside");
     block_open_params_init(&image->params);
 
@@ -494,8 +501,8 @@ static void test_open(Image *image, gconstpointer unused)
     block_node_unref(image_open(image, BLOCK_ACCESS_READ_WRITE));
     g_assert_true(g_file_set_contents(image->path, qcow2, sizeof(qcow2), NULL));
     image->params.format = BLOCK_FORMAT_AUTO;
-    image_refused(image, BLOCK_ACCESS_READ_ONLY, G_IO_ERROR_NOT_SUPPORTED, "no qcow2");
-    image_refused(image, BLOCK_ACCESS_READ_WRITE, G_IO_ERROR_NOT_SUPPORTED, "no qcow2");
+    image_refused(image, BLOCK_ACCESS_READ_ONLY, G_IO_ERROR_NOT_SUPPORTED, "too short");
+    image_refused(image, BLOCK_ACCESS_READ_WRITE, G_IO_ERROR_NOT_SUPPORTED, "too short");
 
     g_assert_null(block_open(missing, &image->params, &error));
     g_assert_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND);

@@ -133,5 +133,12 @@ int command_main(const Command *command, int argc, char *const *argv)
             command, "%s takes no argument '%s'", command->name,
             (const char *)g_ptr_array_index(options->arguments, command->max_arguments));
     }
+    for (guint i = 0; i < options->arguments->len; i++) {
+        const char *argument = g_ptr_array_index(options->arguments, i);
+
+        if (argument[0] == '\0') { /* a variable that is not set; not the current directory */
+            return command_usage_error(command, "argument %u is empty", i + 1);
+        }
+    }
     return command_start(command, options);
 }

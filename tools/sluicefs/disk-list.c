@@ -9,9 +9,18 @@
 #include "tools/sluicefs/json-text.h"
 #include "tools/sluicefs/printable.h"
 
+/* "16.0 MiB", with a plain blank. g_free(). */
+static char *size_text(int64_t bytes)
+{
+    g_autofree char *text = g_format_size_full((guint64)bytes, G_FORMAT_SIZE_IEC_UNITS);
+    g_auto(GStrv) parts = g_strsplit(text, "\u00a0", 0);
+
+    return g_strjoinv(" ", parts);
+}
+
 void disk_list_text(const char *source, const BlockNode *disk, const DiskTable *table)
 {
-    g_autofree char *size = g_format_size_full((guint64)disk->size, G_FORMAT_SIZE_IEC_UNITS);
+    g_autofree char *size = size_text(disk->size);
 
     printf("%s: %s, %s%s\n", source, size,
            table->type == NULL ? "no partition table" : "partition table ",
@@ -24,17 +33,17 @@ void disk_list_text(const char *source, const BlockNode *disk, const DiskTable *
     for (guint i = 0; i < table->partitions->len; i++) {
         const DiskPartition *partition = g_ptr_array_index(table->partitions, i);
         g_autofree char *name = g_strdup_printf("part%u", partition->number);
-        g_autofree char *bytes =
-            g_format_size_full((guint64)partition->length, G_FORMAT_SIZE_IEC_UNITS);
+        g_autofree char *bytes = size_text(partition->length);
         g_autofree char *content = printable(partition->content.type);
         g_autofree char *label = printable(partition->content.label);
         g_autofree char *uuid = printable(partition->content.uuid);
         g_autofree char *table_label = printable(partition->label);
+        g_autofree char *type = printable(partition->type);
 
         printf("%-8s %14" G_GINT64_FORMAT " %10s  %-10s %-16s %-36s  %s%s%s\n", name,
                partition->offset, bytes, content, label, uuid,
                partition->label != NULL ? table_label : "", partition->label != NULL ? ", " : "",
-               partition->type != NULL ? partition->type : "");
+               partition->type != NULL ? type : "");
     }
 }
 

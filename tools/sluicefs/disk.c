@@ -71,17 +71,12 @@ static const ServeBackend disk_backend = {
     .close = close_disk,
 };
 
-static int list(const Options *options, const char *source)
+static int list(const Options *options, const char *source, const BlockOpenParams *params)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(BlockNode) node = NULL;
+    g_autoptr(BlockNode) node = block_open(source, params, &error);
     g_autoptr(DiskTable) table = NULL;
-    BlockOpenParams params;
 
-    if (!disk_open_params(options, &params, &error)) {
-        return command_usage_error(command_find("disk"), "%s", error->message);
-    }
-    node = block_open(source, &params, &error);
     table = node == NULL ? NULL : disk_table_read(node, &error);
     if (table == NULL) {
         fprintf(stderr, "sluicefs: %s\n", error->message);
@@ -101,7 +96,9 @@ int disk_run(Options *options)
     const char *first = g_ptr_array_index(options->arguments, 0);
     const char *source = options->source != NULL ? options->source : first;
     const bool has_source = options->source != NULL;
+    g_autoptr(GError) error = NULL;
     g_autofree char *path = NULL;
+    BlockOpenParams params;
 
     if (options->json && !options->list) {
         return command_usage_error(command_find("disk"), "--json is for --list");
@@ -111,8 +108,11 @@ int disk_run(Options *options)
                                                              ? "disk --list needs DISK alone"
                                                              : "disk needs DISK and MNT");
     }
+    if (!disk_open_params(options, &params, &error)) {
+        return command_usage_error(command_find("disk"), "%s", error->message);
+    }
     if (options->list) {
-        return list(options, source);
+        return list(options, source, &params);
     }
     /* The daemon's working directory is another. */
     path = block_nbd_is_uri(source) ? block_nbd_absolute_uri(source)

@@ -179,10 +179,15 @@ int image_run(Options *options)
     const guint count = options->arguments->len;
     const char *first = g_ptr_array_index(options->arguments, 0);
     const char *source = options->source != NULL ? options->source : first;
+    g_autoptr(GError) error = NULL;
     g_autofree char *path = NULL;
+    BlockOpenParams params;
 
     if (count != 2 && !(options->source != NULL && count == 1)) {
         return command_usage_error(command_find("image"), "image needs IMG and MNT");
+    }
+    if (!disk_open_params(options, &params, &error)) {
+        return command_usage_error(command_find("image"), "%s", error->message);
     }
     if (options->fakeroot) {
         options->default_permissions = false;
