@@ -35,6 +35,7 @@ struct AioPool {
     unsigned max_threads;
     int64_t idle_ns;
     pthread_attr_t thread_attr;
+    int policy; /* of the scheduler: the main thread's */
 
     pthread_mutex_t lock;
     pthread_cond_t work_queued; /* or `stopping` set; waits use CLOCK_MONOTONIC */
@@ -115,11 +116,22 @@ static void join_predecessor_locked(AioPool *pool)
     }
 }
 
+/* Who submits first may be SCHED_BATCH for reasons of its own: helpers are as the process is. */
+static void take_policy(const AioPool *pool)
+{
+    const struct sched_param none = {0};
+
+    if (pool->policy == SCHED_OTHER && sched_getscheduler(0) == SCHED_BATCH) {
+        sched_setscheduler(0, SCHED_OTHER, &none);
+    }
+}
+
 static void *thread_main(void *opaque)
 {
     AioPool *pool = opaque;
 
     pthread_setname_np(pthread_self(), pool->name);
+    take_policy(pool);
     pthread_mutex_lock(&pool->lock);
     do {
         run_until_idle_locked(pool);
@@ -172,6 +184,7 @@ AioPool *aio_pool_new(const char *name, unsigned max_threads)
     pthread_cond_init(&pool->work_queued, &cond_attr);
     pthread_condattr_destroy(&cond_attr);
 
+    pool->policy = sched_getscheduler(getpid());
     pthread_attr_init(&pool->thread_attr);
     cpu_set_t cpus;
     if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0) {

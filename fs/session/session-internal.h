@@ -65,6 +65,7 @@ struct FsSession {
 
     /* transport-choice.c */
     unsigned queue_count;    /* of the kernel; constant after new */
+    unsigned *queue_order;   /* how they are dealt out: the same for all workers; constant */
     GMutex transport_lock;   /* guards the reason */
     char *transport_reason;  /* why io_uring is not used; the first one */
     _Atomic(bool) use_uring; /* asked for, and nothing is known against it */

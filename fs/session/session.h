@@ -27,6 +27,8 @@ typedef enum FsTransportChoice {
     FS_TRANSPORT_AUTO,   /**< the same without a word */
 } FsTransportChoice;
 
+#define FS_SESSION_MOST_WORKERS 256u
+
 typedef struct FsSessionParams {
     const FsFilesystem *filesystem; /**< operations; must outlive the session */
     void *userdata;                 /**< their userdata */
@@ -34,7 +36,8 @@ typedef struct FsSessionParams {
     const char *source;             /**< shown as the mount's source (fsname) */
     const char *subtype;            /**< shown as fuse.SUBTYPE; NULL: none */
     const char *mount_options;      /**< comma list for mount(2)/fusermount3; may be NULL */
-    unsigned threads;               /**< workers; 0: max(1, CPUs / 2), or CPUs over io_uring */
+    /** Workers; 0: max(1, CPUs / 2), or CPUs over io_uring, but FS_SESSION_MOST_WORKERS at most. */
+    unsigned threads;
     unsigned helpers;               /**< most helper threads; 0: 16 */
     unsigned max_background;        /**< asynchronous requests the kernel may queue; 0: 256 */
     unsigned max_write;             /**< bytes; 0: 1 MiB */

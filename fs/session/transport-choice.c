@@ -19,6 +19,7 @@
  */
 #include "fs/session/transport-choice.h"
 
+#include <sched.h>
 #include <stdarg.h>
 #include <unistd.h>
 
@@ -68,11 +69,24 @@ static bool is_placed(const FsSession *session)
 static unsigned default_workers(const FsSession *session)
 {
     const unsigned cpus = g_get_num_processors(); /* that we may run on */
+    const bool one_each =
+        atomic_load(&session->use_uring) && is_switched_on() && is_placed(session);
 
-    if (atomic_load(&session->use_uring) && is_switched_on() && is_placed(session)) {
-        return cpus;
+    return CLAMP(one_each ? cpus : cpus / 2, 1, FS_SESSION_MOST_WORKERS);
+}
+
+/** Once for all workers: each queue must have one of them, whatever becomes of their CPUs. */
+static void order_queues(FsSession *session)
+{
+    const size_t size = CPU_ALLOC_SIZE(session->queue_count);
+    cpu_set_t *allowed = CPU_ALLOC(session->queue_count);
+    const bool known = allowed != NULL && sched_getaffinity(0, size, allowed) == 0;
+
+    session->queue_order = g_new(unsigned, session->queue_count);
+    fs_queues_order(session->queue_order, session->queue_count, known ? allowed : NULL, size);
+    if (allowed != NULL) {
+        CPU_FREE(allowed);
     }
-    return MAX(cpus / 2, 1);
 }
 
 void fs_choice_init(FsSession *session)
@@ -83,6 +97,8 @@ void fs_choice_init(FsSession *session)
         session->queue_count = fs_queues_count();
         if (session->queue_count == 0) {
             give_up(session, "the number of possible CPUs is not known");
+        } else {
+            order_queues(session);
         }
     }
     if (session->params.threads == 0) {
@@ -93,6 +109,7 @@ void fs_choice_init(FsSession *session)
 void fs_choice_fini(FsSession *session)
 {
     g_clear_pointer(&session->transport_reason, g_free);
+    g_clear_pointer(&session->queue_order, g_free);
     g_mutex_clear(&session->transport_lock);
 }
 
@@ -181,7 +198,7 @@ void fs_choice_begin(FsWorker *worker)
     unsigned count = 0;
     for (unsigned i = 0; i < session->queue_count; i++) {
         if (fs_queues_serves(worker->index, session->worker_count, i, session->queue_count)) {
-            queues[count++] = i;
+            queues[count++] = session->queue_order[i];
         }
     }
     const size_t pages = (size_t)init->max_pages * (size_t)sysconf(_SC_PAGESIZE);

@@ -3,17 +3,34 @@
 #include "fs/transport/placement.h"
 
 #include <stdint.h>
+#include <unistd.h>
 
 #include <glib.h>
 
-/** Its place is looked at once in so many requests: a CPU that goes offline ends it. */
+/** Its place is looked at once in so many requests: a CPU that goes offline, or taskset, ends it. */
 #define LOOK_REQUESTS 1024
+/** The number of a queue, and so of a CPU, has 16 bits. */
+#define MOST_CPUS (UINT16_MAX + 1)
 
 static void free_cpus(cpu_set_t *cpus)
 {
     if (cpus != NULL) {
         CPU_FREE(cpus);
     }
+}
+
+/** Take from @cpus those where this thread may not run now. False: none is left. */
+static bool keep_allowed(size_t size, cpu_set_t *cpus)
+{
+    cpu_set_t *allowed = CPU_ALLOC(MOST_CPUS);
+    bool any = false;
+
+    if (allowed != NULL && sched_getaffinity(0, size, allowed) == 0) {
+        CPU_AND_S(size, cpus, cpus, allowed);
+        any = CPU_COUNT_S(size, cpus) > 0;
+    }
+    free_cpus(allowed);
+    return any;
 }
 
 void fs_placement_init(FsPlacement *placement, const unsigned *queues, unsigned count,
@@ -23,45 +40,75 @@ void fs_placement_init(FsPlacement *placement, const unsigned *queues, unsigned 
     if (count == 0 || count >= all_queues) {
         return;
     }
-    /* a queue's number has 16 bits */
-    placement->size = CPU_ALLOC_SIZE(UINT16_MAX + 1);
-    cpu_set_t *allowed = CPU_ALLOC(UINT16_MAX + 1);
-    cpu_set_t *cpus = CPU_ALLOC(UINT16_MAX + 1);
-    if (allowed != NULL && cpus != NULL && sched_getaffinity(0, placement->size, allowed) == 0) {
+    placement->size = CPU_ALLOC_SIZE(MOST_CPUS);
+    cpu_set_t *cpus = CPU_ALLOC(MOST_CPUS);
+    if (cpus != NULL) {
         CPU_ZERO_S(placement->size, cpus);
         for (unsigned i = 0; i < count; i++) {
             CPU_SET_S(queues[i], placement->size, cpus);
         }
-        CPU_AND_S(placement->size, cpus, cpus, allowed);
-        if (CPU_COUNT_S(placement->size, cpus) > 0) {
+        if (keep_allowed(placement->size, cpus)) {
             placement->cpus = g_steal_pointer(&cpus);
         }
     }
+    placement->online = sysconf(_SC_NPROCESSORS_ONLN);
     /* not for one that has a real-time policy, or is to run when nothing else does */
     placement->may_wait = sched_getscheduler(0) == SCHED_OTHER;
-    free_cpus(allowed);
     free_cpus(cpus);
-}
-
-/** Go there if not there; where that cannot be (offline, not allowed), stay. */
-static void look(FsPlacement *placement)
-{
-    const int cpu = sched_getcpu();
-
-    placement->until_look = LOOK_REQUESTS;
-    if (!placement->placed || cpu < 0 ||
-        !CPU_ISSET_S((unsigned)cpu, placement->size, placement->cpus)) {
-        placement->placed = sched_setaffinity(0, placement->size, placement->cpus) == 0;
-    }
 }
 
 static void set_patient(FsPlacement *placement, bool patient)
 {
     const struct sched_param none = {0};
 
-    if (placement->may_wait && placement->patient != patient &&
-        sched_setscheduler(0, patient ? SCHED_BATCH : SCHED_OTHER, &none) == 0) {
+    if (!placement->may_wait || placement->patient == patient) {
+        return;
+    }
+    if (sched_getscheduler(0) != (placement->patient ? SCHED_BATCH : SCHED_OTHER)) {
+        placement->may_wait = false; /* somebody has another policy in mind: chrt */
+    } else if (sched_setscheduler(0, patient ? SCHED_BATCH : SCHED_OTHER, &none) == 0) {
         placement->patient = patient;
+    }
+}
+
+/** Somebody else has chosen CPUs for this thread: it runs where they want it. */
+static void give_up(FsPlacement *placement)
+{
+    set_patient(placement, false);
+    free_cpus(g_steal_pointer(&placement->cpus));
+    placement->place = FS_PLACE_NONE;
+}
+
+/*
+ * It is not at its place any more. The kernel moves a thread whose CPUs have all gone
+ * offline, and leaves it there when they come back; whoever else moves it means it.
+ */
+static bool may_go_back(FsPlacement *placement)
+{
+    const bool all_online = sysconf(_SC_NPROCESSORS_ONLN) >= placement->online;
+
+    if (!all_online) {
+        placement->place = FS_PLACE_OFFLINE;
+    } else if (placement->place != FS_PLACE_OFFLINE ||
+               !keep_allowed(placement->size, placement->cpus)) {
+        give_up(placement);
+        return false;
+    }
+    return all_online;
+}
+
+static void look(FsPlacement *placement)
+{
+    const int cpu = sched_getcpu();
+
+    placement->until_look = LOOK_REQUESTS;
+    if (placement->place == FS_PLACE_THERE && cpu >= 0 &&
+        CPU_ISSET_S((unsigned)cpu, placement->size, placement->cpus)) {
+        return;
+    }
+    if ((placement->place == FS_PLACE_NONE || may_go_back(placement)) &&
+        sched_setaffinity(0, placement->size, placement->cpus) == 0) {
+        placement->place = FS_PLACE_THERE;
     }
 }
 
@@ -75,7 +122,7 @@ void fs_placement_turn(FsPlacement *placement, unsigned requests)
     } else {
         placement->until_look -= requests;
     }
-    if (placement->placed) {
+    if (placement->place == FS_PLACE_THERE) {
         fs_burst_end(&placement->burst, requests);
         set_patient(placement, placement->burst.hold);
     }

@@ -15,6 +15,9 @@
  * when the caller sleeps, and finds all its requests. It is used as long as
  * turns then bring more than one request, and tried once in a while (burst.h).
  *
+ * Who sets this thread's CPUs (taskset) or policy (chrt) later has the last
+ * word: from then on it is left alone.
+ *
  * All functions are for the worker's thread.
  */
 #ifndef SLUICE_FS_TRANSPORT_PLACEMENT_H
@@ -31,7 +34,12 @@
 typedef struct FsPlacement {
     cpu_set_t *cpus; /* NULL: anywhere */
     size_t size;     /* bytes at cpus */
-    bool placed;
+    enum {
+        FS_PLACE_NONE,    /* not gone there yet */
+        FS_PLACE_THERE,
+        FS_PLACE_OFFLINE, /* moved by the kernel: all CPUs had gone offline */
+    } place;
+    long online;   /* CPUs that were online at the start */
     bool may_wait; /* SCHED_BATCH is allowed */
     bool patient;  /* it is on */
     FsBurst burst;

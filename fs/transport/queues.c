@@ -47,7 +47,21 @@ unsigned fs_queues_count(void)
     return g_file_get_contents(POSSIBLE_CPUS, &list, NULL, NULL) ? fs_queues_parse(list) : 0;
 }
 
-bool fs_queues_serves(unsigned worker, unsigned workers, unsigned queue, unsigned queues)
+void fs_queues_order(unsigned *order, unsigned queues, const cpu_set_t *allowed, size_t size)
 {
-    return queue % workers == worker || (worker >= queues && worker % queues == queue);
+    unsigned count = 0;
+
+    for (int wanted = 1; wanted >= 0; wanted--) {
+        for (unsigned queue = 0; queue < queues; queue++) {
+            const bool may_run = allowed != NULL && CPU_ISSET_S(queue, size, allowed);
+            if (may_run == (bool)wanted) {
+                order[count++] = queue;
+            }
+        }
+    }
+}
+
+bool fs_queues_serves(unsigned worker, unsigned workers, unsigned position, unsigned queues)
+{
+    return position % workers == worker || (worker >= queues && worker % queues == position);
 }

@@ -12,6 +12,11 @@ static void in_thread(gconstpointer function)
 {
     pthread_t thread;
 
+    if (sched_getscheduler(0) != SCHED_OTHER) {
+        g_test_skip("runs with another policy of the scheduler than the usual one");
+        return;
+    }
+
     g_assert_cmpint(pthread_create(&thread, NULL, (void *(*)(void *))(uintptr_t)function, NULL), ==,
                     0);
     pthread_join(thread, NULL);
@@ -57,7 +62,16 @@ static void *test_one_cpu(void *opaque)
     return NULL;
 }
 
-/* Somebody moves it, as a CPU that goes offline does: it comes back. */
+/* Away from @cpu, as far as there is another CPU. */
+static bool move_away_from(unsigned cpu, const cpu_set_t *allowed)
+{
+    cpu_set_t others = *allowed;
+
+    CPU_CLR(cpu, &others);
+    return CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof(others), &others) == 0;
+}
+
+/* The kernel moves it, since its CPU has gone offline: it comes back when the CPU does. */
 static void *test_comes_back(void *opaque)
 {
     const unsigned cpu = some_cpu();
@@ -67,14 +81,54 @@ static void *test_comes_back(void *opaque)
     g_assert_cmpint(sched_getaffinity(0, sizeof(before), &before), ==, 0);
     fs_placement_init(&placement, &cpu, 1, cpu + 2);
     fs_placement_turn(&placement, 1);
-    CPU_CLR(cpu, &before);
-    if (CPU_COUNT(&before) == 0) {
-        fs_placement_fini(&placement);
-        return NULL; /* there is no other */
+    placement.online++; /* as if there had been one more */
+    if (move_away_from(cpu, &before)) {
+        turns(&placement, 5000, 1);
+        g_assert_false(is_only_on(cpu));
+        /* what the kernel leaves behind */
+        g_assert_cmpint(sched_setaffinity(0, sizeof(before), &before), ==, 0);
+        placement.online--;
+        turns(&placement, 5000, 1);
+        g_assert_true(is_only_on(cpu));
     }
-    g_assert_cmpint(sched_setaffinity(0, sizeof(before), &before), ==, 0);
-    turns(&placement, 5000, 1);
-    g_assert_true(is_only_on(cpu));
+    fs_placement_fini(&placement);
+    return NULL;
+}
+
+/* taskset while it runs: it stays where it was put, with the usual policy. */
+static void *test_taskset(void *opaque)
+{
+    const unsigned cpu = some_cpu();
+    FsPlacement placement;
+    cpu_set_t before, now;
+
+    g_assert_cmpint(sched_getaffinity(0, sizeof(before), &before), ==, 0);
+    fs_placement_init(&placement, &cpu, 1, cpu + 2);
+    turns(&placement, 10000, 8);
+    if (move_away_from(cpu, &before)) {
+        CPU_CLR(cpu, &before);
+        turns(&placement, 10000, 8);
+        g_assert_cmpint(sched_getaffinity(0, sizeof(now), &now), ==, 0);
+        g_assert_true(CPU_EQUAL(&now, &before));
+        g_assert_cmpint(sched_getscheduler(0), ==, SCHED_OTHER);
+    }
+    fs_placement_fini(&placement);
+    return NULL;
+}
+
+/* chrt while it runs: the policy stays. */
+static void *test_chrt(void *opaque)
+{
+    const struct sched_param none = {0};
+    const unsigned cpu = some_cpu();
+    FsPlacement placement;
+
+    fs_placement_init(&placement, &cpu, 1, cpu + 2);
+    turns(&placement, 10000, 8);
+    g_assert_cmpint(sched_setscheduler(0, SCHED_IDLE, &none), ==, 0);
+    turns(&placement, 10000, 1);
+    turns(&placement, 10000, 8);
+    g_assert_cmpint(sched_getscheduler(0), ==, SCHED_IDLE);
     fs_placement_fini(&placement);
     return NULL;
 }
@@ -140,6 +194,8 @@ int main(int argc, char **argv)
     g_test_add_data_func("/placement/one-cpu", (gconstpointer)(uintptr_t)test_one_cpu, in_thread);
     g_test_add_data_func("/placement/comes-back", (gconstpointer)(uintptr_t)test_comes_back,
                          in_thread);
+    g_test_add_data_func("/placement/taskset", (gconstpointer)(uintptr_t)test_taskset, in_thread);
+    g_test_add_data_func("/placement/chrt", (gconstpointer)(uintptr_t)test_chrt, in_thread);
     g_test_add_data_func("/placement/anywhere", (gconstpointer)(uintptr_t)test_anywhere, in_thread);
     g_test_add_data_func("/placement/patience", (gconstpointer)(uintptr_t)test_patience, in_thread);
     g_test_add_data_func("/placement/other-policy", (gconstpointer)(uintptr_t)test_other_policy,

@@ -270,6 +270,7 @@ typedef struct Look {
     char name[16];
     sigset_t blocked;
     cpu_set_t cpus;
+    int policy;
 } Look;
 
 static void look_run(AioPoolWork *work)
@@ -278,9 +279,10 @@ static void look_run(AioPoolWork *work)
     pthread_getname_np(pthread_self(), look->name, sizeof(look->name));
     pthread_sigmask(SIG_SETMASK, NULL, &look->blocked);
     sched_getaffinity(0, sizeof(look->cpus), &look->cpus);
+    look->policy = sched_getscheduler(0);
 }
 
-/* A thread that is pinned to one CPU uses the pool for the first time. */
+/* A thread that is pinned to one CPU, and interrupts nobody, uses the pool for the first time. */
 static void *pinned_thread(void *opaque)
 {
     Look *look = opaque;
@@ -288,6 +290,10 @@ static void *pinned_thread(void *opaque)
     CPU_ZERO(&one);
     CPU_SET((unsigned)sched_getcpu(), &one);
     g_assert_cmpint(sched_setaffinity(0, sizeof(one), &one), ==, 0);
+    const struct sched_param none = {0};
+    if (sched_getscheduler(0) == SCHED_OTHER) {
+        g_assert_cmpint(sched_setscheduler(0, SCHED_BATCH, &none), ==, 0);
+    }
 
     AioPool *pool = aio_pool_new("a-name-longer-than-15", 1);
     aio_pool_submit(pool, &look->work);
@@ -310,6 +316,7 @@ static void test_thread_environment(void)
 
     g_assert_cmpstr(look.name, ==, "a-name-longer-t");
     g_assert_true(CPU_EQUAL(&look.cpus, &all));
+    g_assert_cmpint(look.policy, ==, sched_getscheduler(0));
     const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGALRM, SIGPIPE, SIGCHLD};
     for (size_t i = 0; i < G_N_ELEMENTS(signals); i++) {
         g_assert_true(sigismember(&look.blocked, signals[i]));

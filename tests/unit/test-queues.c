@@ -2,6 +2,7 @@
 /* The queues of FUSE over io_uring (fs/transport/queues.c). */
 #include "fs/transport/queues.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <glib.h>
@@ -57,6 +58,33 @@ static void test_shares(void)
     }
 }
 
+/* Those of the CPUs where workers may run come first, each of them once. */
+static void test_order(void)
+{
+    cpu_set_t allowed;
+    unsigned order[5];
+
+    CPU_ZERO(&allowed);
+    CPU_SET(1, &allowed);
+    CPU_SET(4, &allowed);
+    CPU_SET(7, &allowed); /* not a queue */
+    fs_queues_order(order, 5, &allowed, sizeof(allowed));
+    const unsigned expected[] = {1, 4, 0, 2, 3};
+    g_assert_cmpmem(order, sizeof(order), expected, sizeof(expected));
+
+    fs_queues_order(order, 5, NULL, 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(order); i++) {
+        g_assert_cmpuint(order[i], ==, i);
+    }
+
+    /* more queues than the set has room for */
+    g_autofree unsigned *many = g_new(unsigned, 5000);
+    fs_queues_order(many, 5000, &allowed, sizeof(allowed));
+    g_assert_cmpuint(many[2], ==, 7);
+    g_assert_cmpuint(many[3], ==, 0);
+    g_assert_cmpuint(many[4999], ==, 4999);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -64,5 +92,6 @@ int main(int argc, char **argv)
     g_test_add_func("/queues/parse-malformed", test_parse_malformed);
     g_test_add_func("/queues/count", test_count);
     g_test_add_func("/queues/shares", test_shares);
+    g_test_add_func("/queues/order", test_order);
     return g_test_run();
 }
