@@ -12,10 +12,13 @@
  * those the kernel has only max_background under way. If writes that wait for pages took all of
  * them, the READ would never be sent. So the write that would take the last one is answered at
  * once, and all pages of its file go a little later, once for any number of such writes.
+ * An administrator may lower max_background at any time (fusectl), so it is asked for each
+ * time.
  */
 #include <assert.h>
 
 #include "fs/passthrough/operations.h"
+#include "fs/session/mount.h"
 
 #define WAITING_UNTOLD 12u /* the kernel's own max_background */
 #define WAITING_MOST   64u /* whatever was agreed on: the kernel limits who is not root */
@@ -83,12 +86,20 @@ static void drop_late(AioPoolWork *work)
     g_free(late);
 }
 
+/* Whether one more may wait beside @waiting others. */
+static bool may_wait(const FsStalePages *stale, FsSession *session, unsigned waiting)
+{
+    unsigned now = fs_mount_max_background(fs_session_device(session));
+
+    return waiting + 1 < (now ? MIN(now, stale->most) : stale->most);
+}
+
 void fs_stale_pages_drop(FsStalePages *stale, FsRequest *request, FsHandle *handle, off_t offset,
                          size_t written)
 {
     FsSession *session = fs_request_session(request);
 
-    if (atomic_fetch_add(&stale->waiting, 1) + 1 < stale->most) {
+    if (may_wait(stale, session, atomic_fetch_add(&stale->waiting, 1))) {
         *(DropState *)fs_request_scratch(request) =
             (DropState){.handle = handle, .offset = offset, .written = written};
         fs_request_offload(request, fs_session_notify_pool(session), drop_and_reply, stale);

@@ -114,6 +114,20 @@ dev_t fs_mount_device_of_fd(int fd)
     return 0;
 }
 
+/* Of what fusectl shows of a connection. Free with g_free(). */
+static char *connection_file(dev_t device, const char *name)
+{
+    return g_strdup_printf("/sys/fs/fuse/connections/%u/%s", minor(device), name);
+}
+
+unsigned fs_mount_max_background(dev_t device)
+{
+    g_autofree char *path = connection_file(device, "max_background");
+    g_autofree char *text = NULL;
+
+    return g_file_get_contents(path, &text, NULL, NULL) ? (unsigned)strtoul(text, NULL, 10) : 0;
+}
+
 int fs_mount_set_nosymfollow(const char *mountpoint)
 {
     /* Only this flag: the others of the mount need not be known. Linux 5.12. */
@@ -153,7 +167,7 @@ int fs_mount_detach(const char *mountpoint, dev_t device)
 
 int fs_mount_abort(const char *mountpoint, dev_t device)
 {
-    g_autofree char *path = g_strdup_printf("/sys/fs/fuse/connections/%u/abort", minor(device));
+    g_autofree char *path = connection_file(device, "abort");
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd >= 0) {
         ssize_t written = write(fd, "1", 1);

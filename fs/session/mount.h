@@ -26,6 +26,12 @@ char *fs_mount_find(const char *mountinfo, dev_t device);
 /** st_dev behind an open /dev/fuse descriptor; 0 where the kernel does not tell. */
 dev_t fs_mount_device_of_fd(int fd);
 
+/**
+ * Background requests that the kernel may have under way now for @device: what INIT agreed
+ * on, unless an administrator has changed it since. 0: not known (fusectl is not mounted).
+ */
+unsigned fs_mount_max_background(dev_t device);
+
 /** Let no symbolic link be followed in the mount on @mountpoint. 0 or negative errno. */
 int fs_mount_set_nosymfollow(const char *mountpoint);
 

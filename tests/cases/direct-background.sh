@@ -12,10 +12,20 @@
 
 require_command fio
 
-# contend MAX_BACKGROUND
+# contend MAX_BACKGROUND [LOWERED]: an administrator lowers it afterwards.
 contend() {
     local status=0
     mount_passthrough --max-background="$1"
+    if [ $# -eq 2 ]; then
+        local limit
+        limit=/sys/fs/fuse/connections/$(connection_of "$MNT")/max_background
+        if [ ! -w "$limit" ]; then
+            note "cannot lower it: fusectl is not mounted, or not root"
+            unmount
+            return
+        fi
+        echo "$2" >"$limit"
+    fi
     python "$MNT" <<'PYTHON' || status=$?
 path = sys.argv[1] + "/file"
 SIZE, STEP = 16 << 20, 128 << 10
@@ -48,9 +58,10 @@ finally:
     for child in children:
         os.waitpid(child, 0)
 PYTHON
-    [ $status -eq 0 ] || fail "writers and readers wait for each other (max-background=$1)"
+    [ $status -eq 0 ] || fail "writers and readers wait for each other (max-background=$*)"
     unmount
 }
 
 contend 1
 contend 4
+contend 256 4
