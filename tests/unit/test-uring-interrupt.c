@@ -20,6 +20,8 @@
 
 /** How long to wait for what need not happen. */
 #define PATIENCE_TURNS 100
+/** How long to wait for what must happen, in milliseconds. */
+#define LIMIT_TURNS 100000
 
 static bool go_to_cpu(unsigned cpu)
 {
@@ -70,6 +72,7 @@ static const TestClient clients[] = {
 typedef struct Held {
     FsWorker *worker;
     sem_t begun, filled, leave;
+    bool has_read;
 } Held;
 
 /* Whether the kernel has copied a READ into an entry. */
@@ -93,9 +96,12 @@ static void hold(void *opaque)
     AioRing *ring = aio_context_ring(held->worker->ctx);
 
     sem_post(&held->begun);
-    while (!has_read(held->worker->uring)) {
-        g_usleep(1000);
-        aio_ring_reap(ring, 0);
+    for (unsigned i = 0; i < LIMIT_TURNS && !held->has_read; i++) {
+        held->has_read = has_read(held->worker->uring);
+        if (!held->has_read) {
+            g_usleep(1000);
+            aio_ring_reap(ring, 0);
+        }
     }
     sem_post(&held->filled);
     sem_wait(&held->leave);
@@ -120,6 +126,7 @@ static void interrupt_one(TestMount *mount, const char *path)
     sem_wait(&held.begun);
     test_client_release(reader);
     sem_wait(&held.filled);
+    g_assert_true(held.has_read);
 
     const uint64_t before = received(&workers[0]);
     g_assert_cmpint(kill(reader->pid, SIGUSR1), ==, 0);
