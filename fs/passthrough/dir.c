@@ -2,7 +2,7 @@
 /**
  * OPENDIR, READDIR, READDIRPLUS, RELEASEDIR.
  *
- * How it works: a handle keeps one buffer of getdents64(2). A request names the
+ * How it works: a handle (dir-handle.h) keeps one buffer of getdents64(2). A request names the
  * position it wants: that of the next buffered entry in the usual case, else
  * the buffer is thrown away and lseek(2) goes there. Positions are the file
  * system's own d_off values, so they mean the same to telldir() and
@@ -16,7 +16,6 @@
 #include "fs/passthrough/dir.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -83,6 +82,11 @@ void fs_dir_stream_free(FsDirStream *stream)
         pthread_mutex_destroy(&stream->lock);
         free(stream);
     }
+}
+
+off_t fs_dir_stream_position(const FsDirStream *stream)
+{
+    return stream->position;
 }
 
 /* Make @position the next one. 0 or negative errno. */
@@ -175,13 +179,15 @@ static ssize_t fill_locked(fuse_req_t req, FsPassthrough *pt, FsHandle *handle, 
     }
 }
 
-static void read_directory(fuse_req_t req, size_t size, off_t offset, uint64_t fh, bool plus)
+static void read_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, uint64_t fh,
+                           bool plus)
 {
     FsPassthrough *pt = fs_passthrough_of(req);
     FsRequest *request = fs_request_current();
-    g_autoptr(FsHandle) handle = fs_handle_get(&pt->handles, fh);
-    if (!handle || !handle->dir) {
-        fuse_reply_err(req, handle ? ENOTDIR : EBADF);
+    g_autoptr(FsHandle) handle = NULL;
+    int error = fs_dir_handle_get(pt, ino, fh, offset, &handle);
+    if (error || !handle->dir) {
+        fuse_reply_err(req, error ? -error : ENOTDIR);
         return;
     }
     char *reply = fs_request_data_buffer(request, size);
@@ -195,6 +201,9 @@ static void read_directory(fuse_req_t req, size_t size, off_t offset, uint64_t f
         length = fill_locked(req, pt, handle, reply, size, plus);
     }
     pthread_mutex_unlock(&handle->dir->lock);
+    if (fh == 0 && length > 0) {
+        fs_dir_handle_park(&pt->dirs, g_steal_pointer(&handle));
+    }
     if (length < 0) {
         fs_request_reply_error(request, (int)-length);
     } else {
@@ -205,48 +214,27 @@ static void read_directory(fuse_req_t req, size_t size, off_t offset, uint64_t f
 void fs_op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                    struct fuse_file_info *fi)
 {
-    read_directory(req, size, offset, fi->fh, false);
+    read_directory(req, ino, size, offset, fi->fh, false);
 }
 
 void fs_op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                        struct fuse_file_info *fi)
 {
-    read_directory(req, size, offset, fi->fh, true);
+    read_directory(req, ino, size, offset, fi->fh, true);
 }
 
 void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     FsPassthrough *pt = fs_passthrough_of(req);
+    if (pt->dirs.unannounced) {
+        fuse_reply_err(req, ENOSYS); /* the kernel takes it as "do not ask again" */
+        return;
+    }
     g_autoptr(FsInode) inode = fs_inode_get(&pt->inodes, ino);
-    if (!inode) {
-        fuse_reply_err(req, ESTALE);
-        return;
-    }
-    /* "." of an O_PATH directory: no magic link needed */
-    int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-    g_auto(FsPathFd) path = fs_inode_path(inode);
-    if (path.fd < 0) {
-        fuse_reply_err(req, -path.fd);
-        return;
-    }
-    int fd =
-        openat(path.fd, ".", flags | (pt->params.noatime || pt->params.nodiratime ? O_NOATIME : 0));
-    if (fd < 0 && errno == EPERM) {
-        fd = openat(path.fd, ".", flags); /* only the owner may have O_NOATIME */
-    }
-    if (fd < 0) {
-        fuse_reply_err(req, errno == EMFILE ? ENFILE : errno);
-        return;
-    }
-    FsDirStream *stream = fs_dir_stream_new();
     FsHandle *handle = NULL;
-    if (stream) {
-        handle = fs_handle_new(&pt->handles, inode, fd, flags, stream);
-    } else {
-        close(fd);
-    }
-    if (!handle) {
-        fuse_reply_err(req, ENOMEM);
+    int error = inode ? fs_dir_handle_open(pt, inode, &handle) : -ESTALE;
+    if (error) {
+        fuse_reply_err(req, -error);
         return;
     }
     fi->fh = fs_handle_id(handle);

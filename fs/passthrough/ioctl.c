@@ -111,9 +111,12 @@ void fs_op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
     } else if (in_size < rule->in || out_size < rule->out) {
         error = EINVAL;
     }
-    FsHandle *handle = error ? NULL : fs_handle_get(&pt->handles, fi->fh);
-    if (!handle) {
-        fuse_reply_err(req, error ? error : EBADF);
+    FsHandle *handle = NULL;
+    if (!error) {
+        error = -fs_dir_handle_get(pt, ino, fi->fh, 0, &handle);
+    }
+    if (error) {
+        fuse_reply_err(req, error);
         return;
     }
     IoctlCall call = {

@@ -8,6 +8,7 @@
 #include "fs/passthrough/backing.h"
 #include "fs/passthrough/caller.h"
 #include "fs/passthrough/credentials.h"
+#include "fs/passthrough/dir-handle.h"
 #include "fs/passthrough/handle.h"
 #include "fs/passthrough/id-map.h"
 #include "fs/passthrough/inode.h"
@@ -39,6 +40,7 @@ struct FsPassthrough {
     FsXattrMap *xattr_map; /**< NULL: names are the same */
     FsInodeTable inodes;
     FsHandleTable handles;
+    FsDirHandles dirs;
     FsLockTable locks;
     FsKernelIo kernel_io;
     FsReclaim reclaim;

@@ -219,6 +219,7 @@ FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **er
     fs_backings_init(&pt->backings);
     fs_inodes_init(&pt->inodes, fs_close_inode_fd, pt);
     fs_handles_init(&pt->handles);
+    fs_dir_handles_init(&pt->dirs);
     fs_locks_init(&pt->locks);
     fs_kernel_io_init(&pt->kernel_io, &pt->credentials);
     g_autoptr(GError) no_handles = NULL;
@@ -243,6 +244,7 @@ void fs_passthrough_free(FsPassthrough *pt)
     }
     pt->session = NULL; /* its helpers are gone */
     fs_locks_fini(&pt->locks);
+    fs_dir_handles_fini(&pt->dirs);
     fs_handles_fini(&pt->handles);
     fs_kernel_io_fini(&pt->kernel_io);
     fs_file_handle_free(&pt->inodes.mounts, pt->root_handle);
@@ -350,6 +352,10 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     if (pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS) {
         conn->want |= conn->capable & FUSE_CAP_CACHE_SYMLINKS;
         conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
+        /* who may open a directory, or lock it, is then for the kernel alone to say */
+        pt->dirs.unannounced = (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) &&
+                               pt->params.default_permissions &&
+                               pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL;
     }
 }
 

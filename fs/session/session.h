@@ -38,10 +38,10 @@ typedef struct FsSessionParams {
     const char *mount_options;      /**< comma list for mount(2)/fusermount3; may be NULL */
     /** Workers; 0: max(1, CPUs / 2), or CPUs over io_uring, but FS_SESSION_MOST_WORKERS at most. */
     unsigned threads;
-    unsigned helpers;               /**< most helper threads; 0: 16 */
-    unsigned max_background;        /**< asynchronous requests the kernel may queue; 0: 256 */
-    unsigned max_write;             /**< bytes; 0: 1 MiB */
-    unsigned max_requests;          /**< requests one worker holds at once; 0: 1024 */
+    unsigned helpers;        /**< most helper threads; 0: 16 */
+    unsigned max_background; /**< asynchronous requests the kernel may queue; 0: 256 */
+    unsigned max_write;      /**< bytes; 0: 1 MiB */
+    unsigned max_requests;   /**< requests one worker holds at once; 0: 1024 */
     FsTransportChoice transport;
     unsigned uring_depth;     /**< entries for each queue at the start; 0: 32 */
     unsigned stop_timeout_ms; /**< longest wait for busy files in stop; 0: 10 000 */

@@ -7,7 +7,7 @@
 
 #include <glib.h>
 
-/** Its place is looked at once in so many requests: a CPU that goes offline, or taskset, ends it. */
+/** Its place is looked at once in so many requests: others may move it. */
 #define LOOK_REQUESTS 1024
 /** The number of a queue, and so of a CPU, has 16 bits. */
 #define MOST_CPUS (UINT16_MAX + 1)

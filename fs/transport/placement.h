@@ -35,7 +35,7 @@ typedef struct FsPlacement {
     cpu_set_t *cpus; /* NULL: anywhere */
     size_t size;     /* bytes at cpus */
     enum {
-        FS_PLACE_NONE,    /* not gone there yet */
+        FS_PLACE_NONE, /* not gone there yet */
         FS_PLACE_THERE,
         FS_PLACE_OFFLINE, /* moved by the kernel: all CPUs had gone offline */
     } place;
