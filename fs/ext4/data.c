@@ -14,6 +14,7 @@
 
 #include "aio/coroutine.h"
 #include "fs/ext4/map.h"
+#include "fs/ext4/turn.h"
 #include "fs/ext4/volume.h"
 #include "fs/ext4/xattr.h"
 
@@ -142,6 +143,7 @@ int64_t ext4_seek(Ext4Volume *volume, const Ext4Inode *inode, int64_t offset, in
 {
     const uint64_t size = inode->size;
     uint64_t at = (uint64_t)offset;
+    unsigned work = 0;
 
     if (offset < 0 || at >= size) {
         return -ENXIO;
@@ -164,6 +166,7 @@ int64_t ext4_seek(Ext4Volume *volume, const Ext4Inode *inode, int64_t offset, in
             break; /* up to the end; the sum below cannot overflow */
         }
         at = (block + run.length) << volume->block_bits;
+        ext4_turn(&work, 1);
     }
     return whence == SEEK_DATA ? -ENXIO : (int64_t)size;
 }

@@ -16,9 +16,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "aio/coroutine.h"
 #include "fs/ext4/htree.h"
 #include "fs/ext4/map.h"
+#include "fs/ext4/turn.h"
 #include "fs/ext4/volume.h"
 #include "fs/ext4/xattr.h"
 
@@ -27,7 +27,6 @@
 #define TAIL_BYTES   12
 #define TAIL_TYPE    0xde
 #define FIRST_INLINE 2 /* after "." and ".." */
-#define TURN_BLOCKS  1024
 #define PARENT_BYTES 4 /* before the entries of a directory inside of its inode */
 
 typedef struct RawEntry {
@@ -167,13 +166,13 @@ static void dot_entry(Ext4Entry *entry, const char *name, uint32_t ino, uint64_t
     g_strlcpy(entry->name, name, sizeof(entry->name));
 }
 
-/* The next entry of @size bytes whose first has @base as its position. */
+/* The next entry from byte @at on of @size bytes, the first of which has @base as its position. */
 static int next_in_part(Ext4Volume *volume, const Ext4Inode *directory, const uint8_t *data,
-                        size_t size, uint64_t base, Ext4Cursor *cursor, Ext4Entry *entry)
+                        size_t size, size_t at, uint64_t base, Ext4Cursor *cursor, Ext4Entry *entry)
 {
     size_t step;
 
-    for (size_t at = 0; at < size; at += step) {
+    for (; at < size; at += step) {
         RawEntry raw;
 
         step = parse_entry(data, size, at, &raw);
@@ -184,6 +183,7 @@ static int next_in_part(Ext4Volume *volume, const Ext4Inode *directory, const ui
         if (raw.ino == 0 || base + at < cursor->position) {
             continue;
         }
+        cursor->inside = at + step;
         cursor->position = entry->next = base + at + step;
         if (!fill_entry(volume, &raw, data + at + ENTRY_HEAD, entry)) {
             damaged_entry(volume, directory, base + at);
@@ -217,10 +217,10 @@ static int next_inline(Ext4Volume *volume, const Ext4Inode *directory, Ext4Curso
         return 1;
     }
     first_length -= PARENT_BYTES;
-    result = next_in_part(volume, directory, first + PARENT_BYTES, first_length, FIRST_INLINE,
+    result = next_in_part(volume, directory, first + PARENT_BYTES, first_length, 0, FIRST_INLINE,
                           cursor, entry);
     if (result == 0) {
-        result = next_in_part(volume, directory, more, more_length, FIRST_INLINE + first_length,
+        result = next_in_part(volume, directory, more, more_length, 0, FIRST_INLINE + first_length,
                               cursor, entry);
     }
     return result;
@@ -243,6 +243,7 @@ int ext4_directory_next(Ext4Volume *volume, const Ext4Inode *directory, Ext4Curs
             ext4_cursor_clear(cursor);
             result = ext4_directory_block(volume, directory, logical, &cursor->buffer, &hole);
             cursor->logical = logical;
+            cursor->inside = 0;
             if (result < 0) {
                 cursor->position = (logical + 1) << volume->block_bits;
                 return result;
@@ -252,13 +253,15 @@ int ext4_directory_next(Ext4Volume *volume, const Ext4Inode *directory, Ext4Curs
                     return 0;
                 }
                 cursor->position = (logical + hole) << volume->block_bits;
+                ext4_turn(&cursor->work, 1);
                 continue;
             }
         }
         result = next_in_part(volume, directory, cursor->buffer->data, volume->block_size,
-                              logical << volume->block_bits, cursor, entry);
+                              cursor->inside, logical << volume->block_bits, cursor, entry);
         if (result == 0) {
             cursor->position = (logical + 1) << volume->block_bits;
+            ext4_turn(&cursor->work, volume->block_size >> 10);
         }
     }
     return result;
@@ -297,6 +300,7 @@ static int find_linear(Ext4Volume *volume, const Ext4Inode *directory, const cha
     const uint64_t blocks = directory->size >> volume->block_bits;
     const size_t length = strlen(name);
     int result = check_size(volume, directory);
+    unsigned work = 0;
 
     for (uint64_t logical = 0; result == 0 && logical < blocks;) {
         g_autoptr(Ext4Buffer) buffer = NULL;
@@ -305,16 +309,15 @@ static int find_linear(Ext4Volume *volume, const Ext4Inode *directory, const cha
         result = ext4_directory_block(volume, directory, logical, &buffer, &hole);
         if (result == 0 && buffer == NULL) {
             logical = hole > blocks ? blocks : logical + hole;
+            ext4_turn(&work, 1);
         } else if (result == 0) {
-            if (logical % TURN_BLOCKS == TURN_BLOCKS - 1) {
-                aio_co_sleep(1); /* others are waiting */
-            }
             result =
                 ext4_directory_search(volume, buffer->data, volume->block_size, name, length, ino);
             if (result < 0) {
                 return damaged_entry(volume, directory, logical << volume->block_bits);
             }
             logical++;
+            ext4_turn(&work, volume->block_size >> 10);
         }
     }
     return result;

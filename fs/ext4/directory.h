@@ -21,6 +21,8 @@ typedef struct Ext4Cursor {
     /* private */
     uint64_t logical;
     Ext4Buffer *buffer; /* of block logical; may be NULL */
+    size_t inside;      /* where the next entry begins in it */
+    unsigned work;      /* since others had their turn */
 } Ext4Cursor;
 
 /**

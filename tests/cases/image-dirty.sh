@@ -57,23 +57,69 @@ same_as_recovered() {
     grep 'cleanly: [1-9]' said || fail "$name: the journal holds nothing: $(cat said)"
 }
 
-# journal_block TYPE: the place in crashed of the last block of this type (2: commit) of its journal, in blocks.
+# journal_block WHAT: a block of crashed, by its place: the last one of this type (2: commit) of its journal, or "revoked":
+# the copy of a block in the journal that a later revocation makes void (of a journal with checksums v3).
 journal_block() {
     debugfs -R 'dump <8> journal' crashed 2>/dev/null
     debugfs -R "bmap <8> $(python3 - "$1" "$(dumpe2fs -h crashed 2>/dev/null | sed -n 's/^Block size: *//p')" <<'PYTHON'
 import struct
 import sys
 
-kind, size = int(sys.argv[1]), int(sys.argv[2])
+what, size = sys.argv[1], int(sys.argv[2])
 data = open("journal", "rb").read()
-found = []
+newest = struct.unpack_from(">I", data, 24)[0]
+found, copies, revoked, wanted = [], {}, {}, 0
 for index in range(1, len(data) // size):
-    magic, this, number = struct.unpack_from(">III", data, index * size)
-    if magic == 0xC03B3998 and this == kind:
-        found.append((number, index))
-print(max(found)[1])
+    block = data[index * size:(index + 1) * size]
+    magic, kind, number = struct.unpack_from(">III", block)
+    if magic != 0xC03B3998 or number < newest:
+        continue
+    found.append((number, index, kind))
+    if kind == 5:
+        for at in range(16, struct.unpack_from(">I", block, 12)[0], 8):
+            revoked[struct.unpack_from(">Q", block, at)[0]] = number
+    at, copy, flags = 12, index, 0
+    while kind == 1 and flags & 8 == 0 and at + 20 <= size:
+        low, flags, high = struct.unpack_from(">III", block, at)
+        at, copy = at + (16 if flags & 2 else 32), copy + 1
+        copies[copy] = (high << 32 | low, number)
+for copy, (block, number) in copies.items():
+    if number <= revoked.get(block, 0) and copy < len(data) // size:
+        wanted = copy
+print(wanted if what == "revoked" else max((n, i) for n, i, kind in found if kind == int(what))[1])
 PYTHON
     )" crashed 2>/dev/null
+}
+
+# damage PLACE OFFSET: crashed is the file whole, with some wrong bytes in this block of 1 KiB.
+damage() {
+    cp --sparse=always whole crashed
+    printf 'damaged' | dd of=crashed bs=1 seek=$(($1 * 1024 + $2)) conv=notrunc status=none
+}
+
+# same_as_mounted NAME: crashed, as we show it, is what a mount by the kernel makes of it.
+same_as_mounted() {
+    cp --sparse=always crashed recovered
+    in_loop recovered rw true || fail "the kernel does not mount $1"
+    same_walk crashed recovered "$1"
+}
+
+# refused_by_both NAME: the kernel does not mount crashed, nor do we.
+refused_by_both() {
+    cp --sparse=always crashed recovered
+    ! own_mounts mount -o loop recovered inner 2>/dev/null || fail "the kernel mounts $1"
+    expect_fail "run e2fsck -E journal_only '.*crashed'" "$SLUICEFS" image crashed "$MNT" -f
+    note "$1: refused by the kernel, too"
+}
+
+# as_the_kernel NAME: crashed is shown as the kernel recovers it, or refused if the kernel does that.
+as_the_kernel() {
+    cp --sparse=always crashed recovered
+    if own_mounts mount -o loop recovered inner 2>/dev/null; then
+        same_as_mounted "$1"
+    else
+        refused_by_both "$1"
+    fi
 }
 
 crashed_image rw
@@ -86,14 +132,17 @@ cp ours before
 same_as_recovered 'a torn transaction'
 ! cmp -s before ours || fail "the torn transaction is there"
 
-# A logged block that is not what was logged, and a wrong commit: the kernel refuses, too.
-for kind in 1 2; do
-    cp --sparse=always whole crashed
-    at=$(journal_block $kind)
-    [ "$kind" -eq 2 ] || at=$((at + 1))
-    printf 'damaged' | dd of=crashed bs=1 seek=$((at * 1024 + 100)) conv=notrunc status=none
-    expect_fail "wrong checksum; run e2fsck -E journal_only '.*crashed'" "$SLUICEFS" image crashed "$MNT" -f
-done
+# A logged block that is not what was logged, and a wrong commit.
+damage $(($(journal_block 1) + 1)) 100
+refused_by_both 'a wrong logged block'
+damage "$(journal_block 2)" 24
+refused_by_both 'a wrong commit'
+expect_fail 'a transaction of its journal has a wrong checksum; run e2fsck' "$SLUICEFS" image crashed "$MNT" -f
+# What nobody needs may be wrong: the copy of a block that was revoked, and the rest of a commit's block.
+damage "$(journal_block revoked)" 100
+same_as_mounted 'a revoked block'
+damage "$(journal_block 2)" 512
+same_as_mounted 'a commit of which the first sector was written'
 serve "$MNT" image crashed "$MNT" -o norecovery
 ls "$MNT" >/dev/null
 unmount
@@ -106,6 +155,15 @@ crashed_image journal_checksum -b 4096 -O '^64bit,^metadata_csum'
 same_as_recovered 'checksums v1'
 crashed_image journal_async_commit,data=journal -b 1024 -O '^metadata_csum,64bit'
 same_as_recovered 'checksums v1, asynchronous commits'
+cp crashed whole
+damage "$(journal_block 2)" 16
+same_as_mounted 'a torn asynchronous commit'
+damage "$(journal_block 1)" 900
+as_the_kernel 'a torn asynchronous transaction'
+crashed_image journal_async_commit,data=journal -b 1024 -J size=4
+cp crashed whole
+damage "$(journal_block 2)" 16
+same_as_mounted 'a torn asynchronous commit, checksums v3'
 crashed_image rw -t ext3 -b 4096
 same_as_recovered 'ext3'
 

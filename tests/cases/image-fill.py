@@ -57,13 +57,16 @@ for name in ("x" * 255, "\xe4\xf6\xfc", " ", "a\nb", "-", "..."):
 write(b"names/\xff\xfe", [(0, b"bytes")])
 for count, directory in ((int(sys.argv[2]), "large"), (700, "holed"), (3, "small"), (60, "medium")):
     os.mkdir(directory)
-    write(directory + "/first", [(0, b"first")])
+    first = directory + "/first"
+    write(first, [(0, b"first")])
     for i in range(count):
         name = f"{directory}/name-{i}" + "x" * (i % 7 * 5)
         if i % 10 == 0:
             write(name, [(0, b"%d" % i)])
         else:
-            os.link(directory + "/first", name)
+            os.link(first, name)
+        if i % 30000 == 29990:
+            first = name  # a file may have 65000 names
 for name in os.listdir("holed"):
     if generator.random() < 0.8:
         os.unlink("holed/" + name)

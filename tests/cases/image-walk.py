@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Print a line for each file of a tree, with all there is to know of it: for the cases of images."""
+"""Print a line for each file of a tree, with all there is to know of it: for the cases of images.
+
+    image-walk.py DIRECTORY [errors]     errors: of damaged files are printed, too
+"""
 import errno
 import hashlib
 import os
@@ -43,6 +46,15 @@ def data_of(path, size):
 
 
 def describe(path, kind):
+    try:
+        print(*fields_of(path, kind))
+    except OSError as error:
+        if not ERRORS:
+            raise
+        print(repr(path), kind, errno.errorcode[error.errno])
+
+
+def fields_of(path, kind):
     st = os.lstat(path)
     fields = [repr(path), kind, *(str(getattr(st, "st_" + name)) for name in (
         "ino", "mode", "nlink", "uid", "gid", "size", "blocks", "rdev", "atime_ns", "mtime_ns", "ctime_ns"))]
@@ -52,14 +64,25 @@ def describe(path, kind):
         fields.append(repr(os.readlink(path)))
     if stat.S_ISREG(st.st_mode):
         fields.append(data_of(path, st.st_size))
-    print(*fields)
+    return fields
+
+
+def entries_of(directory):
+    found = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                found.append((entry.name, entry.inode(), entry.is_dir(follow_symlinks=False)))
+    except OSError as error:
+        if not ERRORS:
+            raise
+        print(repr(directory), "listed until", errno.errorcode[error.errno])
+    return sorted(found)
 
 
 def walk(directory):
     describe(directory, "directory")
-    with os.scandir(directory) as entries:
-        found = sorted((entry.name, entry.inode(), entry.is_dir(follow_symlinks=False)) for entry in entries)
-    for name, inode, is_directory in found:
+    for name, inode, is_directory in entries_of(directory):
         path = directory + b"/" + name
         if is_directory:
             walk(path)
@@ -69,6 +92,7 @@ def walk(directory):
         assert not os.path.lexists(directory + b"/" + name)
 
 
+ERRORS = sys.argv[2:] == ["errors"]
 os.chdir(sys.argv[1])
 walk(b".")
 usage = os.statvfs(".")

@@ -19,8 +19,8 @@ configurations() {
 }
 
 # Cases that load several threads at once: what ThreadSanitizer is for.
-tsan_cases=(abort-under-load exercise fio-verify flock-one-cpu fsync kill-clients lazy-unmount
-    metadata-stress posix-locks sigterm sqlite-wal steady-state)
+tsan_cases=(abort-under-load exercise fio-verify flock-one-cpu fsync image-load kill-clients
+    lazy-unmount metadata-stress posix-locks sigterm sqlite-wal steady-state)
 
 # Cases that run with requests over io_uring, too, in the variants plain and asan.
 uring_cases=(abort-under-load exercise flock-one-cpu kill-clients kill-daemon lazy-unmount

@@ -178,17 +178,45 @@ static void *use_names(void *opaque)
     return NULL;
 }
 
-static void test_threads(void)
+static void *use_runs(void *opaque)
 {
-    Ext4Cache *names = ext4_names_new(NAMES_LIMIT / 4);
+    for (unsigned i = 0; i < PIECES * 8; i++) {
+        const uint64_t first = i * 7 % PIECES * PIECE_WIDE;
+        Ext4KnownRun run;
+        Ext4Piece piece;
+
+        if (ext4_runs_find(opaque, first + 5, &run)) {
+            check_run(&run, first + 5);
+            continue;
+        }
+        make_piece(&piece, first, PIECE_WIDE);
+        ext4_runs_add(opaque, &piece);
+        ext4_piece_clear(&piece);
+        g_assert_true(ext4_runs_find(opaque, first + 5, &run));
+    }
+    return NULL;
+}
+
+static void run_threads(void *(*function)(void *opaque), void *shared)
+{
     pthread_t threads[4];
 
     for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++) {
-        g_assert_cmpint(pthread_create(&threads[i], NULL, use_names, names), ==, 0);
+        g_assert_cmpint(pthread_create(&threads[i], NULL, function, shared), ==, 0);
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++) {
         pthread_join(threads[i], NULL);
     }
+}
+
+static void test_threads(void)
+{
+    Ext4Cache *names = ext4_names_new(NAMES_LIMIT / 4);
+    Ext4Runs *runs = ext4_runs_new();
+
+    run_threads(use_names, names);
+    run_threads(use_runs, runs);
+    ext4_runs_free(runs);
     ext4_cache_free(names);
 }
 

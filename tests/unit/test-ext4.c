@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Damaged file systems: small images of every kind with wrong bytes in them are opened and
- * walked; whatever is wrong, nothing is read outside of its place and every walk ends.
+ * walked; whatever is wrong, nothing is read outside of its place and every walk ends. And
+ * long walks, during which others get their turn.
  *
  * The sequence of images depends on the seed only. SLUICE_TEST_STRESS=N makes N of each kind.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,8 +16,12 @@
 #include <gio/gio.h>
 #include <glib/gstdio.h>
 
+#include "aio/coroutine.h"
 #include "ext4-walk.h"
 #include "fs/block/raw.h"
+#include "fs/ext4/data.h"
+#include "fs/ext4/directory.h"
+#include "fs/ext4/volume.h"
 #include "util.h"
 
 #define ROUNDS      120
@@ -203,6 +209,103 @@ static void test_damaged(gconstpointer opaque)
     aio_context_free(ctx);
 }
 
+/* --- turns --- */
+
+#define PIECES 4000 /* of a file, none of which has data */
+
+typedef enum WalkKind { WALK_SEEK, WALK_LIST, WALK_FIND } WalkKind;
+
+typedef struct Turns {
+    Ext4Volume *volume;
+    WalkKind kind;
+    bool done;
+} Turns;
+
+static void walk_long(void *opaque)
+{
+    g_auto(Ext4Cursor) cursor = {0};
+    g_autoptr(Ext4Inode) root = NULL;
+    g_autoptr(Ext4Inode) inode = NULL;
+    Turns *turns = opaque;
+    Ext4Entry entry;
+    uint32_t ino;
+
+    g_assert_cmpint(ext4_inode_get(turns->volume, EXT4_ROOT, &root), ==, 0);
+    g_assert_cmpint(ext4_directory_find(turns->volume, root,
+                                        turns->kind == WALK_SEEK ? "file" : "folder", &ino),
+                    ==, 0);
+    g_assert_cmpint(ext4_inode_get(turns->volume, ino, &inode), ==, 0);
+    switch (turns->kind) {
+    case WALK_SEEK:
+        g_assert_cmpint(ext4_seek(turns->volume, inode, 0, SEEK_DATA), ==, -ENXIO);
+        break;
+    case WALK_LIST:
+        g_assert_cmpint(ext4_directory_next(turns->volume, inode, &cursor, &entry), ==, 0);
+        break;
+    case WALK_FIND:
+        g_assert_cmpint(ext4_directory_find(turns->volume, inode, "name", &ino), ==, -ENOENT);
+        break;
+    }
+    turns->done = true;
+}
+
+/* A file, and one that is called a directory, in which holes and unwritten blocks take turns. */
+static bool make_pieces(const char *directory, int *fd)
+{
+    g_autofree char *commands = g_build_filename(directory, "commands", NULL);
+    g_autofree char *image = g_build_filename(directory, "image", NULL);
+    g_autoptr(GString) text = g_string_new("write empty file\nwrite empty folder\n");
+
+    for (unsigned i = 0; i < PIECES; i++) {
+        g_string_append_printf(text, "fallocate %s %u %u\n", i % 2 == 0 ? "file" : "folder", i, i);
+    }
+    g_string_append_printf(text, "sif file size %u\nsif folder size %u\nsif folder mode 040755\n",
+                           PIECES * 1024, PIECES * 1024);
+    g_assert_true(g_file_set_contents(commands, text->str, -1, NULL));
+    if (!run(directory, "truncate -s 16M image && touch empty && mkfs.ext4 -q -F -b 1024 -N 300 "
+                        "-O ^metadata_csum,^has_journal,^dir_index image && "
+                        "debugfs -w -f commands image")) {
+        return false;
+    }
+    *fd = open(image, O_RDONLY | O_CLOEXEC);
+    return *fd >= 0;
+}
+
+/* All that is asked for is in memory the second time, and the walk does not go on to its end. */
+static void test_turns(void)
+{
+    g_autofree char *directory = g_dir_make_tmp("sluicefs-ext4-XXXXXX", NULL);
+    const Ext4Params params = {.uid = -1, .gid = -1};
+    AioContext *ctx = test_context_new();
+    g_autoptr(BlockNode) node = NULL;
+    int fd = -1;
+
+    const bool made = make_pieces(directory, &fd);
+    run(directory, "rm -rf ./*");
+    g_rmdir(directory);
+    if (!made) {
+        g_test_skip("debugfs cannot make it");
+        aio_context_free(ctx);
+        return;
+    }
+    node = block_raw_new(fd, "image", true, false, NULL);
+    Ext4Volume *volume = ext4_open(node, &params, NULL);
+    g_assert_nonnull(volume);
+    for (WalkKind kind = WALK_SEEK; kind <= WALK_FIND; kind++) {
+        for (unsigned time = 0; time < 2; time++) {
+            Turns turns = {.volume = volume, .kind = kind};
+
+            aio_co_enter(aio_co_new(walk_long, &turns));
+            g_assert_true(!turns.done || (kind == WALK_FIND && time == 1)); /* a known name */
+            while (!turns.done) {
+                aio_context_poll(ctx, true);
+            }
+        }
+    }
+    ext4_close(volume);
+    aio_context_free(ctx);
+}
+
 int main(int argc, char **argv)
 {
     test_init(&argc, &argv);
@@ -213,5 +316,6 @@ int main(int argc, char **argv)
 
         g_test_add_data_func(path, &kinds[i], test_damaged);
     }
+    g_test_add_func("/ext4/turns", test_turns);
     return g_test_run();
 }
