@@ -37,8 +37,11 @@ const FsFilesystem *ext4_filesystem(void);
 Ext4Volume *ext4_open(BlockNode *node, const Ext4Params *params,
                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/** The session to end if that was asked for. Before any worker runs. */
+/** The session that serves it. Before any worker runs. */
 void ext4_attach_session(Ext4Volume *volume, FsSession *session);
+
+/** Let the kernel read ahead in the mount, which serves, as in the image. Main thread. */
+void ext4_read_ahead(const Ext4Volume *volume);
 
 /** No worker runs any more. Main thread. */
 void ext4_close(Ext4Volume *volume);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <gio/gio.h>
 
@@ -17,6 +18,7 @@
 #include "fs/ext4/channel.h"
 #include "fs/ext4/journal.h"
 #include "fs/ext4/volume.h"
+#include "fs/session/read-ahead.h"
 
 #define BUFFER_LIMIT      (64u * 1024 * 1024)
 #define INODE_LIMIT       (48u * 1024 * 1024)
@@ -28,7 +30,19 @@
 
 void ext4_attach_session(Ext4Volume *volume, FsSession *session)
 {
-    volume->session = volume->panic ? session : NULL;
+    volume->session = session;
+}
+
+void ext4_read_ahead(const Ext4Volume *volume)
+{
+    const int fd = block_node_fd(volume->node);
+    unsigned source = FS_READ_AHEAD_MAX_KIB;
+    struct stat st;
+
+    if (fd >= 0 && fstat(fd, &st) == 0) {
+        source = fs_read_ahead_get(S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev);
+    }
+    fs_read_ahead_as_source(volume->session, source);
 }
 
 static gboolean end_mount(gpointer opaque)
@@ -48,7 +62,7 @@ int ext4_damaged(Ext4Volume *volume, uint32_t ino, const char *format, ...)
     unsigned count;
     va_list arguments;
 
-    if (atomic_fetch_add(&volume->damaged, 1) == 0 && volume->session != NULL) {
+    if (atomic_fetch_add(&volume->damaged, 1) == 0 && volume->panic && volume->session != NULL) {
         g_idle_add(end_mount, volume); /* on the main thread */
     }
     if (atomic_exchange(&volume->report_second, second) != second) {

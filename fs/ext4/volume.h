@@ -49,8 +49,8 @@ struct Ext4Volume {
     Ext4Cache *buffers, *inodes_cache, *names;
     _Atomic(uint64_t) reads, read_bytes, damaged;
     _Atomic(bool) refused[EXT4_REFUSALS]; /* that has been said */
-    FsSession *session;                   /* ends at the first damage; NULL: does not */
-    bool panic;
+    FsSession *session;
+    bool panic;                     /* the session ends at the first damage */
     _Atomic(int64_t) report_second; /* of the latest lines in the log, ... */
     _Atomic(unsigned) report_count; /* ... and how many there were in it */
 };

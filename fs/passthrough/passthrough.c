@@ -21,8 +21,8 @@
 #include "aio/error.h"
 
 #include "fs/passthrough/operations.h"
-#include "fs/passthrough/read-ahead.h"
 #include "fs/session/kernel-abi.h"
+#include "fs/session/read-ahead.h"
 
 #define CACHE_AUTO_SECONDS   1.0
 #define CACHE_ALWAYS_SECONDS 86400.0
@@ -268,13 +268,7 @@ void fs_passthrough_attach_session(FsPassthrough *pt, FsSession *session)
 
 void fs_passthrough_read_ahead_as_source(FsPassthrough *pt)
 {
-    dev_t mount = fs_session_device(pt->session);
-    unsigned kib =
-        fs_read_ahead_choose(fs_read_ahead_get(pt->root->key.dev), fs_read_ahead_get(mount));
-    int error = kib ? fs_read_ahead_set(mount, kib) : 0;
-    if (error) {
-        g_debug("the mount cannot read ahead as the source does: %s", g_strerror(-error));
-    }
+    fs_read_ahead_as_source(pt->session, fs_read_ahead_get(pt->root->key.dev));
 }
 
 static void op_settled(void *userdata, const FsInitResult *init)

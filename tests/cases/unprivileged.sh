@@ -8,7 +8,7 @@
 . "$(dirname "$0")/functions.sh"
 
 require_root
-require_command setpriv fusermount3 unshare
+require_command setpriv fusermount3 unshare mkfs.ext4
 getent passwd 65534 >/dev/null || skip "no user 65534"
 [ -u "$(command -v fusermount3)" ] || skip "fusermount3 is not set-user-id"
 chmod 755 "$CASE_DIR"
@@ -32,6 +32,15 @@ as_user "$SLUICEFS" umount --timeout=10 "$MNT"
 as_user "$SLUICEFS" passthrough "$SRC" "$MNT"
 "$SLUICEFS" umount --timeout=10 "$MNT"
 as_user "$SLUICEFS" passthrough --run 'test "$(cat "$MNT/file")" = mine' "$SRC" "$MNT"
+truncate -s 4M "$SRC/image"
+mkfs.ext4 -q -F -O ^has_journal "$SRC/image"
+chmod 444 "$SRC/image"
+as_user "$SLUICEFS" image "$SRC/image" "$MNT"
+as_user sh -c 'ls "$MNT" | grep lost+found && ! ls "$MNT/lost+found" 2>/dev/null'
+as_user "$SLUICEFS" umount --timeout=10 "$MNT"
+as_user "$SLUICEFS" image "$SRC/image" "$MNT" -o fakeroot
+as_user ls "$MNT/lost+found"
+as_user "$SLUICEFS" umount --timeout=10 "$MNT"
 if grep -q "$MNT" /proc/self/mountinfo; then
     echo "FAIL: still mounted"
     exit 1

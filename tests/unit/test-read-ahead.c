@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reading ahead on a mount (fs/passthrough/read-ahead.c). */
-#include "fs/passthrough/read-ahead.h"
+/* Reading ahead on a mount (fs/session/read-ahead.c). */
+#include "fs/session/read-ahead.h"
 
 #include <errno.h>
 #include <sys/sysmacros.h>

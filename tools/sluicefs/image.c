@@ -160,6 +160,11 @@ static void attach_session(void *userdata, FsSession *session)
     ext4_attach_session(userdata, session);
 }
 
+static void ready(void *userdata)
+{
+    ext4_read_ahead(userdata);
+}
+
 static void close_image(void *userdata)
 {
     ext4_close(userdata);
@@ -170,6 +175,7 @@ static const ServeBackend image_backend = {
     .filesystem = ext4_filesystem,
     .open = open_image,
     .attach = attach_session,
+    .ready = ready,
     .append_stats = append_stats,
     .close = close_image,
 };

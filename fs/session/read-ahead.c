@@ -8,7 +8,7 @@
  * size of one READ. Both are in /sys/class/bdi/MAJOR:MINOR, which has a file system with a
  * device number of its own disk or mount; others (Btrfs) are left alone.
  */
-#include "fs/passthrough/read-ahead.h"
+#include "fs/session/read-ahead.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -58,4 +58,14 @@ unsigned fs_read_ahead_choose(unsigned source, unsigned mount)
 {
     unsigned wanted = source < FS_READ_AHEAD_MAX_KIB ? source : FS_READ_AHEAD_MAX_KIB;
     return mount > 0 && wanted > mount ? wanted : 0;
+}
+
+void fs_read_ahead_as_source(const FsSession *session, unsigned source)
+{
+    dev_t mount = fs_session_device(session);
+    unsigned kib = fs_read_ahead_choose(source, fs_read_ahead_get(mount));
+    int error = kib ? fs_read_ahead_set(mount, kib) : 0;
+    if (error) {
+        g_debug("the mount cannot read ahead as the source does: %s", g_strerror(-error));
+    }
 }

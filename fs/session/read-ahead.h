@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /** How far the kernel reads ahead in files of the mount. */
-#ifndef SLUICE_FS_PASSTHROUGH_READ_AHEAD_H
-#define SLUICE_FS_PASSTHROUGH_READ_AHEAD_H
+#ifndef SLUICE_FS_SESSION_READ_AHEAD_H
+#define SLUICE_FS_SESSION_READ_AHEAD_H
 
 #include <sys/types.h>
+
+#include "fs/session/session.h"
 
 /** A READ is not larger than this. */
 #define FS_READ_AHEAD_MAX_KIB 1024
@@ -20,4 +22,7 @@ int fs_read_ahead_set(dev_t device, unsigned kib);
  */
 unsigned fs_read_ahead_choose(unsigned source, unsigned mount);
 
-#endif /* SLUICE_FS_PASSTHROUGH_READ_AHEAD_H */
+/** Let the mount, which serves, read ahead as a source that reads ahead @source KiB, if it may. */
+void fs_read_ahead_as_source(const FsSession *session, unsigned source);
+
+#endif /* SLUICE_FS_SESSION_READ_AHEAD_H */
