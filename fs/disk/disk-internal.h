@@ -73,4 +73,13 @@ void disk_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_s
 void disk_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
                    struct fuse_file_info *fi);
 
+/* What would change the names: EPERM. disk_op_remove() is UNLINK and RMDIR. */
+void disk_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void disk_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void disk_op_remove(fuse_req_t req, fuse_ino_t parent, const char *name);
+void disk_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void disk_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                    const char *new_name, unsigned int flags);
+void disk_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name);
+
 #endif /* SLUICE_FS_DISK_DISK_INTERNAL_H */

@@ -78,6 +78,12 @@ expect_errno(errno.ENXIO, lambda: os.lseek(files[3], 16 << 20, os.SEEK_DATA))
 equal(os.lseek(files[3], 16 << 20, os.SEEK_HOLE), 16 << 20, "a hole")
 PYTHON
 
+    # The names stay, and nothing is "not implemented".
+    for command in "touch $MNT/part9" "mkdir $MNT/new" "rm $MNT/part1" "rmdir $MNT/by-partuuid" "mv $MNT/part1 $MNT/part9" \
+        "ln $MNT/part1 $MNT/part9" "ln -s part1 $MNT/part9" "chmod 600 $MNT/part1"; do
+        expect_fail 'not permitted' $command
+    done
+
     # What programs do.
     dd if=random of="$MNT/part1" bs=64k conv=notrunc status=none
     cmp -n 1000000 random "$MNT/part1"
