@@ -250,15 +250,9 @@ python() {
         'import sys; from check import *; exec(compile(sys.stdin.read(), "case", "exec"))' "$@"
 }
 
-# own_mounts COMMAND [ARGUMENT...]: run it in a mount namespace of its own. That begins as a copy of
-# ours, and a copy of another case's mount keeps its file system alive: they are let go at once.
+# own_mounts COMMAND [ARGUMENT...]: run it in a mount namespace of its own.
 own_mounts() {
-    # shellcheck disable=SC2016
-    CASE_DIR=$CASE_DIR unshare -m --propagation private bash -c '
-        awk -v below="${CASE_DIR%/*}/" -v own="$CASE_DIR/" \
-            "index(\$5, below) == 1 && index(\$5, own) != 1 { print \$5 }" /proc/self/mountinfo | tac |
-            while read -r path; do umount -l "$(printf %b "$path")" 2>/dev/null; done
-        exec "$@"' own_mounts "$@"
+    "$TESTS/runner/own-mounts" "$@"
 }
 
 # is_detached IMAGE: whether no loop device is left of it.

@@ -60,6 +60,17 @@ wait $umount
 assert_eq "$(cat "$SRC/file")" late
 expect_daemon_status 0
 
+note "a copy of it in another mount namespace: it is said whose"
+mount_passthrough
+"$TESTS/runner/own-mounts" sleep 1000 &
+holder=$!
+wait_for 20 grep -qx sleep "/proc/$holder/comm" || fail "no other namespace"
+expect_fail "still runs; it is still mounted .* these processes: $holder \(sleep\)" \
+    "$SLUICEFS" umount --timeout=1 "$MNT"
+is_mounted && fail "still mounted"
+kill $holder
+expect_daemon_status 0
+
 note "not ours"
 expect_fail 'not of sluicefs' "$SLUICEFS" umount /proc
 expect_fail 'not a mount point' "$SLUICEFS" umount /proc/sys

@@ -183,6 +183,56 @@ MountEntry *mount_table_find_device(dev_t device, GError **error)
     return find_entry(matches_device, device, error);
 }
 
+/* Whether the file system of @entry is mounted in the mount namespace of process @pid. */
+static bool is_mounted_for(const char *pid, const MountEntry *entry)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%s/mountinfo", pid);
+    g_autofree char *table = NULL;
+    g_auto(GStrv) lines = NULL;
+    bool found = false;
+
+    if (!g_file_get_contents(path, &table, NULL, NULL)) {
+        return false; /* it has ended, or is not ours to look at */
+    }
+    lines = g_strsplit(table, "\n", -1);
+    for (char **line = lines; *line != NULL && !found; line++) {
+        g_autoptr(MountEntry) other = mount_table_parse_line(*line);
+
+        found = other != NULL && other->device == entry->device &&
+                strcmp(other->type, entry->type) == 0 && strcmp(other->source, entry->source) == 0;
+    }
+    return found;
+}
+
+char *mount_table_elsewhere(const MountEntry *entry)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_autoptr(GDir) processes = g_dir_open("/proc", 0, NULL);
+    g_autoptr(GString) out = g_string_new(NULL);
+    char *ours = g_file_read_link("/proc/self/ns/mnt", NULL);
+    const char *pid;
+
+    if (ours != NULL) {
+        g_hash_table_add(seen, ours);
+    }
+    while (processes != NULL && (pid = g_dir_read_name(processes)) != NULL) {
+        g_autofree char *link = g_strdup_printf("/proc/%s/ns/mnt", pid);
+        char *namespace = g_ascii_isdigit(pid[0]) ? g_file_read_link(link, NULL) : NULL;
+
+        if (namespace != NULL && g_hash_table_add(seen, namespace) && is_mounted_for(pid, entry)) {
+            g_autofree char *path = g_strdup_printf("/proc/%s/comm", pid);
+            g_autofree char *name = NULL;
+
+            if (g_file_get_contents(path, &name, NULL, NULL)) {
+                g_strchomp(name);
+            }
+            g_string_append_printf(out, "%s%s (%s)", out->len > 0 ? ", " : "", pid,
+                                   name != NULL ? name : "?");
+        }
+    }
+    return out->len > 0 ? g_string_free(g_steal_pointer(&out), FALSE) : NULL;
+}
+
 /* The mount that the open @fd lies in, from /proc/self/fdinfo. */
 static int mount_id_of(int fd)
 {

@@ -43,6 +43,13 @@ MountEntry *mount_table_find_device(dev_t device, GError **error) G_GNUC_WARN_UN
  */
 GPtrArray *mount_table_ours(GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * Who keeps the file system of @entry although it is unmounted here: mount namespaces that were
+ * begun as a copy of ours have copies of its mounts. "PID (name)" of a process of each of
+ * them that may be looked at, by commas; NULL if there is none. The caller's.
+ */
+char *mount_table_elsewhere(const MountEntry *entry);
+
 /** Whether @entry is a FUSE mount; only such can be ours. */
 bool mount_entry_is_fuse(const MountEntry *entry);
 

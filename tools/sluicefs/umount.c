@@ -158,14 +158,20 @@ static bool abort_connection(const MountEntry *entry, GError **error)
     return false;
 }
 
-static bool wait_for_daemon(int daemon_fd, pid_t daemon, gint64 deadline_us, GError **error)
+static bool wait_for_daemon(int daemon_fd, pid_t daemon, const MountEntry *entry,
+                            gint64 deadline_us, GError **error)
 {
+    g_autofree char *elsewhere = NULL;
+
     if (wait_readable(daemon_fd, deadline_us)) {
         return true;
     }
-    g_set_error(error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT,
-                "unmounted, but the time is over and the daemon (process %d) still runs",
-                (int)daemon);
+    elsewhere = mount_table_elsewhere(entry);
+    g_set_error(
+        error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT,
+        "unmounted, but the time is over and the daemon (process %d) still runs%s%s", (int)daemon,
+        elsewhere ? "; it is still mounted in the mount namespaces of these processes: " : "",
+        elsewhere ? elsewhere : "");
     return false;
 }
 
@@ -218,7 +224,7 @@ static bool umount_one(const Options *options, const char *path, GError **error)
         }
     }
     if (daemon_fd >= 0) {
-        ok = ok && wait_for_daemon(daemon_fd, daemon, deadline_us, error);
+        ok = ok && wait_for_daemon(daemon_fd, daemon, entry, deadline_us, error);
         close(daemon_fd);
     }
     return ok;
