@@ -46,7 +46,7 @@ void fs_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         fuse_reply_err(req, -error);
     } else {
         fs_show_ids(pt, &st.st_uid, &st.st_gid);
-        fuse_reply_attr(req, &st, pt->attr_timeout);
+        fuse_reply_attr(req, &st, fs_timeout(inode->backing, pt->attr_timeout));
     }
 }
 
@@ -69,7 +69,7 @@ void fs_op_statx(fuse_req_t req, fuse_ino_t ino, unsigned flags, unsigned mask,
     }
     stx.stx_ino = fs_backing_shown_ino(inode->backing, stx.stx_ino);
     fs_show_ids(pt, &stx.stx_uid, &stx.stx_gid);
-    fs_reply_statx(req, &stx, pt->attr_timeout);
+    fs_reply_statx(req, &stx, fs_timeout(inode->backing, pt->attr_timeout));
 }
 
 static int change_mode(FsPassthrough *pt, const FsInode *inode, mode_t mode)
@@ -225,7 +225,7 @@ static void set_attributes_and_reply(fuse_req_t req, const SetAttr *set)
         fuse_reply_err(req, -error);
     } else {
         fs_show_ids(set->pt, &st.st_uid, &st.st_gid);
-        fuse_reply_attr(req, &st, set->pt->attr_timeout);
+        fuse_reply_attr(req, &st, fs_timeout(set->inode->backing, set->pt->attr_timeout));
     }
 }
 

@@ -20,10 +20,11 @@ typedef struct FsBacking {
     unsigned index;  /**< 0: the root's file system */
     uint16_t prefix; /**< upper 16 bits to show where a number has none */
     _Atomic uint64_t
-        learned;    /**< of another number: 1 << 32 | its upper bits << 16 | those shown */
-    bool local;     /**< close(2) of a descriptor there reports nothing and does not wait */
-    bool in_memory; /**< reading never waits for a device */
-    bool kernel_io; /**< known to do well under kernel passthrough, O_DIRECT included */
+        learned;            /**< of another number: 1 << 32 | its upper bits << 16 | those shown */
+    bool local;             /**< close(2) of a descriptor there reports nothing and does not wait */
+    bool in_memory;         /**< reading never waits for a device */
+    bool kernel_io;         /**< known to do well under kernel passthrough, O_DIRECT included */
+    _Atomic bool unwatched; /**< others' changes are to be seen, but not told */
     _Atomic bool no_nowait_read;  /**< RWF_NOWAIT reads answer EOPNOTSUPP */
     _Atomic bool no_handles;      /**< name_to_handle_at(2) answers EOPNOTSUPP */
     _Atomic bool no_nowait_write; /**< RWF_NOWAIT writes answer EOPNOTSUPP */

@@ -164,6 +164,11 @@ int fs_file_handle_open(const FsFileHandle *handle)
     return open_handle(handle->mount->fd, handle->name, handle->length, handle->type);
 }
 
+int fs_handle_open_name(const FsFileHandle *like, const FsHandleName *name)
+{
+    return open_handle(like->mount->fd, name->name, name->length, name->type);
+}
+
 /* Where in a handle, in words of 32 bits, number and generation are; the rest is zero. */
 typedef struct HandleLayout {
     int type;
@@ -192,6 +197,21 @@ static void unpack(const HandleLayout *layout, uint64_t packed, uint32_t words[3
     memset(words, 0, 3 * sizeof(words[0]));
     words[layout->number] = (uint32_t)packed;
     words[layout->generation] = (uint32_t)(packed >> 32);
+}
+
+bool fs_handle_number(const FsHandleName *name, uint64_t *number)
+{
+    const HandleLayout *layout = find_layout(name->type, name->length);
+    uint32_t words[3] = {0};
+    if (!layout) {
+        return false;
+    }
+    memcpy(words, name->name, name->length);
+    *number = words[layout->number];
+    if (name->length == sizeof(words)) { /* with the upper half behind the lower one */
+        *number |= (uint64_t)words[layout->number + 1] << 32;
+    }
+    return true;
 }
 
 bool fs_handle_pack(const FsHandleName *name, uint64_t *packed)

@@ -61,6 +61,12 @@ bool fs_file_handle_is(const FsFileHandle *handle, const FsHandleName *name);
 /** An O_PATH descriptor, or negative errno (-ESTALE: the file is gone). Any thread. */
 int fs_file_handle_open(const FsFileHandle *handle);
 
+/** Open @name, a handle of the same file system as @like, as fs_file_handle_open(). */
+int fs_handle_open_name(const FsFileHandle *like, const FsHandleName *name);
+
+/** The number of the file, if the handle tells it (see fs_handle_pack()). */
+bool fs_handle_number(const FsHandleName *name, uint64_t *number);
+
 /**
  * A handle in 64 bits: generation << 32 | inode number below 2^31. False: it is not of
  * a kind where that is all there is (those of ext2 to ext4, f2fs, xfs, tmpfs are).

@@ -240,15 +240,20 @@ FsInode *fs_inode_lookup(FsInodeTable *table, const FsInodeKey *key, int fd, mod
     return fs_inode_lookup_found(table, &found);
 }
 
-void fs_inode_pin(FsInodeTable *table, const FsInodeFound *found)
+FsInode *fs_inode_find(FsInodeTable *table, const FsInodeFound *found)
 {
     uint64_t hash = key_hash(&found->key);
     FsInodeShard *shard = shard_of(table, hash);
-    int fd = found->fd;
-
     pthread_mutex_lock(&shard->lock);
     FsInode *inode = find_locked(shard, hash, found);
     pthread_mutex_unlock(&shard->lock);
+    return inode;
+}
+
+void fs_inode_pin(FsInodeTable *table, const FsInodeFound *found)
+{
+    FsInode *inode = fs_inode_find(table, found);
+    int fd = found->fd;
     int none = -1;
     if (inode && atomic_compare_exchange_strong(&inode->fd, &none, fd)) {
         atomic_fetch_add(&table->descriptors, 1);

@@ -121,6 +121,12 @@ FsInode *fs_inode_lookup_found(FsInodeTable *table, const FsInodeFound *found);
  */
 void fs_inode_pin(FsInodeTable *table, const FsInodeFound *found);
 
+/**
+ * The inode of @found, whose descriptor is not looked at, with a reference, or NULL.
+ * Counts nothing. Any thread.
+ */
+FsInode *fs_inode_find(FsInodeTable *table, const FsInodeFound *found);
+
 /** A descriptor (O_PATH) for an operation on an inode. */
 typedef struct FsPathFd {
     int fd;      /**< or negative errno */

@@ -50,9 +50,34 @@ void fs_entry_pin(FsPassthrough *pt, int parent_fd, const char *name)
     fs_inode_pin(&pt->inodes, &found);
 }
 
-int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *stx,
+/*
+ * Have what @fd lies on watched, then take its attributes: events cover what changes later.
+ * 0 or negative errno.
+ */
+static int watch_and_stat(FsPassthrough *pt, int fd, struct statx *stx, bool *watched,
+                          uint64_t *sequence)
+{
+    *watched = fs_watch_place(pt->watch, fd, stx);
+    *sequence = fs_watch_sequence(pt->watch);
+    return fs_resolve_statx(fd, stx);
+}
+
+int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *found_stx,
                              struct fuse_entry_param *entry, FsInode **inode_out)
 {
+    struct statx fresh;
+    const struct statx *stx = found_stx;
+    uint64_t sequence = 0;
+    bool watched = true;
+    if (pt->watch) {
+        fresh = *found_stx;
+        int result = watch_and_stat(pt, fd, &fresh, &watched, &sequence);
+        if (result) {
+            close(fd);
+            return result;
+        }
+        stx = &fresh;
+    }
     memset(entry, 0, sizeof(*entry));
     fs_stat_from_statx(&entry->attr, stx);
     fs_show_ids(pt, &entry->attr.st_uid, &entry->attr.st_gid);
@@ -73,8 +98,14 @@ int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *stx,
     entry->ino = fs_inode_id(inode);
     entry->generation = fs_inode_generation(inode);
     entry->attr.st_ino = fs_backing_shown_ino(backing, key.ino);
-    entry->attr_timeout = pt->attr_timeout;
-    entry->entry_timeout = pt->entry_timeout;
+    if (pt->watch) {
+        atomic_store_explicit(&backing->unwatched, !watched, memory_order_relaxed);
+    }
+    entry->attr_timeout = fs_timeout(backing, pt->attr_timeout);
+    entry->entry_timeout = fs_timeout(backing, pt->entry_timeout);
+    if (pt->watch && fs_watch_sequence(pt->watch) != sequence) {
+        entry->attr_timeout = 0; /* that may have been about this file, and came too early */
+    }
     fs_reclaim_check(pt);
     if (inode_out) {
         *inode_out = g_steal_pointer(&inode);
@@ -99,11 +130,13 @@ void fs_entry_reply(fuse_req_t req, FsPassthrough *pt, const struct fuse_entry_p
     }
 }
 
-static void lookup_reply(fuse_req_t req, FsPassthrough *pt, int error,
+static void lookup_reply(fuse_req_t req, const FsInode *parent, int error,
                          struct fuse_entry_param *entry)
 {
-    if (error == -ENOENT && pt->negative_timeout > 0) {
-        *entry = (struct fuse_entry_param){.entry_timeout = pt->negative_timeout};
+    FsPassthrough *pt = fs_passthrough_of(req);
+    if (error == -ENOENT && parent && pt->negative_timeout > 0) {
+        double timeout = fs_timeout(parent->backing, pt->negative_timeout);
+        *entry = (struct fuse_entry_param){.entry_timeout = timeout};
         fuse_reply_entry(req, entry);
     } else if (error) {
         fuse_reply_err(req, -error);
@@ -211,7 +244,7 @@ static void lookup_on_helper(FsRequest *request, void *opaque)
             break;
         }
     } while (error == -ENFILE && ++tries < RECLAIM_TRIES);
-    lookup_reply(req, pt, error, &entry);
+    lookup_reply(req, call->parent, error, &entry);
     fs_inode_put(call->parent);
     g_free(call);
 }
@@ -223,7 +256,7 @@ void fs_op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
         struct fuse_entry_param entry;
         int error =
             name[1] ? lookup_parent(pt, parent_id, &entry) : lookup_itself(pt, parent_id, &entry);
-        lookup_reply(req, pt, error, &entry);
+        lookup_reply(req, NULL, error, &entry);
         return;
     }
     g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
@@ -241,7 +274,7 @@ void fs_op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
                            call);
         return;
     }
-    lookup_reply(req, pt, error, &entry);
+    lookup_reply(req, parent, error, &entry);
 }
 
 static void forget(FsPassthrough *pt, uint64_t id, uint64_t count)

@@ -18,6 +18,7 @@
 #include "fs/passthrough/reclaim.h"
 #include "fs/passthrough/resolve.h"
 #include "fs/passthrough/stale-pages.h"
+#include "fs/passthrough/watch.h"
 #include "fs/passthrough/xattr-map.h"
 
 /** Work on more than this many bytes is not done on a worker. */
@@ -45,6 +46,7 @@ struct FsPassthrough {
     FsKernelIo kernel_io;
     FsReclaim reclaim;
     FsStalePages stale_pages;
+    FsWatch *watch;            /**< NULL: the source is not watched */
     AioPoolWork reclaim_work;  /**< while reclaim.running */
     FsInode *root;             /**< referenced */
     FsFileHandle *root_handle; /**< NULL: inodes are never known by handle */
@@ -66,6 +68,13 @@ FsPassthroughCounters *fs_passthrough_counters(FsPassthrough *pt);
 static inline void fs_count(_Atomic uint64_t *counter)
 {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/** How long the kernel may believe what it is told about files of @backing: at most @timeout. */
+static inline double fs_timeout(const FsBacking *backing, double timeout)
+{
+    return atomic_load_explicit(&backing->unwatched, memory_order_relaxed) && timeout > 1 ? 1
+                                                                                          : timeout;
 }
 
 /* --- lookup.c: entries --- */

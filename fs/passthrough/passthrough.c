@@ -26,6 +26,7 @@
 
 #define CACHE_AUTO_SECONDS   1.0
 #define CACHE_ALWAYS_SECONDS 86400.0
+#define WATCH_ENTRY_SECONDS  60.0 /* where lost events may have been about any name */
 
 void fs_passthrough_params_init(FsPassthroughParams *params)
 {
@@ -140,6 +141,18 @@ static bool settle_handles(FsPassthrough *pt, int root, GError **error)
     return true;
 }
 
+static bool prepare_watch(FsPassthrough *pt, GError **error)
+{
+    if (pt->params.writeback) {
+        g_set_error(error, AIO_ERROR, EINVAL,
+                    "cannot watch the source together with writeback: the kernel would not believe "
+                    "what others have changed");
+        return false;
+    }
+    pt->watch = fs_watch_new(pt, error);
+    return pt->watch;
+}
+
 static bool make_root(FsPassthrough *pt, int fd, GError **error)
 {
     struct statx stx;
@@ -159,6 +172,12 @@ static bool make_root(FsPassthrough *pt, int fd, GError **error)
         return false;
     }
     assert(entry.ino == FUSE_ROOT_ID);
+    if (atomic_load(&pt->root->backing->unwatched)) {
+        g_set_error(error, AIO_ERROR, EOPNOTSUPP,
+                    "cannot watch the source: its file system cannot be watched by this daemon (it "
+                    "takes CAP_SYS_ADMIN and file handles)");
+        return false;
+    }
     return true;
 }
 
@@ -230,6 +249,11 @@ FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **er
         fs_passthrough_free(pt);
         return NULL;
     }
+    if (params->watch && !prepare_watch(pt, error)) {
+        close(root);
+        fs_passthrough_free(pt);
+        return NULL;
+    }
     if (!make_root(pt, root, error)) {
         fs_passthrough_free(pt);
         return NULL;
@@ -248,6 +272,7 @@ void fs_passthrough_free(FsPassthrough *pt)
     fs_handles_fini(&pt->handles);
     fs_kernel_io_fini(&pt->kernel_io);
     fs_file_handle_free(&pt->inodes.mounts, pt->root_handle);
+    fs_watch_free(pt->watch);
     fs_inodes_fini(&pt->inodes);
     fs_backings_fini(&pt->backings);
     fs_resolver_fini(&pt->resolver);
@@ -258,6 +283,9 @@ void fs_passthrough_free(FsPassthrough *pt)
 void fs_passthrough_attach_session(FsPassthrough *pt, FsSession *session)
 {
     pt->session = session;
+    if (pt->watch) {
+        fs_watch_start(pt->watch, session);
+    }
     if (pt->params.passthrough_io != FS_PASSTHROUGH_IO_OFF && !pt->params.writeback) {
         fs_session_want(session, FS_FUSE_PASSTHROUGH);
     }
@@ -275,6 +303,13 @@ static void op_settled(void *userdata, const FsInitResult *init)
 {
     FsPassthrough *pt = userdata;
     fs_stale_pages_settle(&pt->stale_pages, init->max_background);
+    if (pt->watch) {
+        fs_watch_begin(pt->watch, init);
+        if (!fs_watch_can_drop_names(init)) {
+            pt->entry_timeout = MIN(pt->entry_timeout, WATCH_ENTRY_SECONDS);
+            pt->negative_timeout = MIN(pt->negative_timeout, WATCH_ENTRY_SECONDS);
+        }
+    }
     if (init->flags & FS_FUSE_PASSTHROUGH) {
         fs_kernel_io_enable(&pt->kernel_io, fuse_session_fd(fs_session_fuse(pt->session)));
     } else if (pt->params.passthrough_io == FS_PASSTHROUGH_IO_ON) {
@@ -286,6 +321,14 @@ static void op_settled(void *userdata, const FsInitResult *init)
         g_warning("no id-mapped mounts of this mount: %s",
                   pt->params.default_permissions ? "the kernel does not offer it (Linux 6.12)"
                                                  : "the kernel does not check permissions");
+    }
+}
+
+static void op_ending(void *userdata)
+{
+    FsPassthrough *pt = userdata;
+    if (pt->watch) {
+        fs_watch_stop(pt->watch);
     }
 }
 
@@ -313,6 +356,9 @@ void fs_passthrough_get_stats(FsPassthrough *pt, FsPassthroughStats *stats)
         stats->lock_waits += atomic_load_explicit(&counters->lock_waits, memory_order_relaxed);
     }
     fs_kernel_io_get_stats(&pt->kernel_io, &stats->kernel_io);
+    if (pt->watch) {
+        fs_watch_get_stats(pt->watch, &stats->watch);
+    }
 }
 
 /* Lists that are hidden, or are to have another name, nobody can follow. */
@@ -346,8 +392,11 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     if (pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS) {
         conn->want |= conn->capable & FUSE_CAP_CACHE_SYMLINKS;
         conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
-        /* who may open a directory, or lock it, is then for the kernel alone to say */
-        pt->dirs.unannounced = (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) &&
+        /*
+         * Who may open a directory, or lock it, is then for the kernel alone to say. Where a part
+         * of the source may not be watched, each listing is asked about.
+         */
+        pt->dirs.unannounced = !pt->watch && (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) &&
                                pt->params.default_permissions &&
                                pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL;
     }
@@ -359,6 +408,7 @@ static const FsFilesystem filesystem = {
     .want_flags =
         FS_FUSE_NO_EXPORT_SUPPORT | FUSE_DONT_MASK | FUSE_SETXATTR_EXT | FS_FUSE_CREATE_SUPP_GROUP,
     .settled = op_settled,
+    .ending = op_ending,
     .ops =
         {
             .init = op_init,

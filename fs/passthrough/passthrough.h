@@ -24,6 +24,7 @@
 #include <glib.h>
 
 #include "fs/passthrough/kernel-io.h"
+#include "fs/passthrough/watch.h"
 #include "fs/session/filesystem.h"
 #include "fs/session/session.h"
 
@@ -82,6 +83,11 @@ typedef struct FsPassthroughParams {
      * together with idmap. NULL (default): no.
      */
     const char *uid_map, *gid_map, *squash;
+    /**
+     * What others change in the source is taken out of the kernel's caches at once, whatever the
+     * timeouts; not together with writeback. Needs CAP_SYS_ADMIN. Default: no.
+     */
+    bool watch;
     bool export_support;   /**< clients' file handles stay valid; default: no */
     bool writeback;        /**< the kernel collects writes; default: no */
     bool noatime;          /**< reading leaves the source's access times alone; default: no */
@@ -140,6 +146,7 @@ typedef struct FsPassthroughStats {
     uint64_t lock_waits;    /**< lock requests that had to wait */
     uint64_t reclaim_asked; /**< unused inodes the kernel was asked to forget */
     FsKernelIoStats kernel_io;
+    FsWatchStats watch;
 } FsPassthroughStats;
 
 /** Any thread. */

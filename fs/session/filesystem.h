@@ -31,6 +31,12 @@ typedef struct FsFilesystem {
     uint64_t refuse_flags; /**< never to be set */
     /** What INIT settles; before any other request, on a worker. May be NULL. */
     void (*settled)(void *userdata, const struct FsInitResult *init);
+    /**
+     * The session is being freed: threads of the file system that notify the kernel are to be
+     * joined. No notification is under way any more and none can begin
+     * (fs_session_begin_notification()). Main thread; in any phase. May be NULL.
+     */
+    void (*ending)(void *userdata);
 } FsFilesystem;
 
 /** Answer FUSE_STATX. @attr_timeout in seconds. 0 or negative errno. */

@@ -63,6 +63,9 @@ static inline void fs_fuse_set_backing_id(struct fuse_open_out *out, int32_t id)
            sizeof(id));
 }
 
+/* Notification without a body: names that the kernel has cached are old. 7.44, Linux 6.16 */
+#define FS_FUSE_NOTIFY_INC_EPOCH 8
+
 /* Notification: node ids that the kernel may forget. 7.45, Linux 6.18 */
 #define FS_FUSE_NOTIFY_PRUNE 9
 

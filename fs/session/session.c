@@ -376,6 +376,9 @@ static void free_workers(FsSession *session)
     if (session->worker_count > 0) {
         fs_ops_forget_interrupts(session);
     }
+    if (session->filesystem->ending != NULL) {
+        session->filesystem->ending(session->params.userdata);
+    }
     g_clear_pointer(&session->pool, aio_pool_free);
     g_clear_pointer(&session->notify_pool, aio_pool_free);
     for (unsigned i = 0; i < session->worker_count; i++) {

@@ -143,6 +143,11 @@ const OptionSpec option_table[] = {
      .choices = lock_choices, .initial = "local",
      .help = "Who decides about file locks: the kernel among the users of the mount, or the "
              "source, so that they also hold against its other users."},
+    {"watch", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(watch_source),
+     .help =
+         "Have the kernel tell what others change in the source (fanotify, Linux 5.9, root), and "
+         "drop that from the mount's caches: so --cache=always may be used for a source that "
+         "others change, too. Not together with --writeback."},
     {"xdev", 0, OPTION_CHOICE, OPTION_GROUP_DIRECTORY, FIELD(xdev), .argument = "allow|deny",
      .choices = xdev_choices, .initial = "allow",
      .help =

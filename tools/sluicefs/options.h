@@ -48,7 +48,7 @@ typedef struct Options {
     int inode_handles; /* HandlesChoice */
     double entry_timeout, attr_timeout;
     int passthrough_io; /* PassthroughIoChoice */
-    bool writeback, xattr, idmap, export_support;
+    bool writeback, xattr, idmap, export_support, watch_source;
     char *xattrmap, *uidmap, *gidmap, *squash;
 
     /* disk */

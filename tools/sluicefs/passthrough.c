@@ -45,6 +45,7 @@ static void *passthrough_open(const Options *options, const char *source, GError
     params.passthrough_io = passthrough_io[options->passthrough_io];
     params.export_support = options->export_support;
     params.idmap = options->idmap;
+    params.watch = options->watch_source;
     params.writeback = options->writeback;
     params.xattr = options->xattr;
     params.xattr_map = options->xattrmap;
@@ -85,6 +86,10 @@ static void passthrough_append_stats(void *userdata, GString *out)
     statistics_append(out, "kernel_io_mixed", stats.kernel_io.mixed);
     statistics_append(out, "kernel_io_unsuited", stats.kernel_io.unsuited);
     statistics_append(out, "kernel_io_refused", stats.kernel_io.refused);
+    statistics_append(out, "watch_events", stats.watch.events);
+    statistics_append(out, "watch_own", stats.watch.own);
+    statistics_append(out, "watch_notifications", stats.watch.notifications);
+    statistics_append(out, "watch_overflows", stats.watch.overflows);
 }
 
 static void passthrough_close(void *userdata)
