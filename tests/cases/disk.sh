@@ -81,6 +81,7 @@ PYTHON
     # The names stay, and nothing is "not implemented".
     for command in "touch $MNT/part9" "mkdir $MNT/new" "rm $MNT/part1" "rmdir $MNT/by-partuuid" "mv $MNT/part1 $MNT/part9" \
         "ln $MNT/part1 $MNT/part9" "ln -s part1 $MNT/part9" "chmod 600 $MNT/part1"; do
+        # shellcheck disable=SC2086 # its words
         expect_fail 'not permitted' $command
     done
 
