@@ -74,6 +74,11 @@ static int advance(const Replay *replay, Walk *walk, const uint8_t **data)
     return result < 0 ? result : ext4_journal_read(replay->journal, index, data);
 }
 
+static uint64_t image_blocks(const Ext4Volume *volume)
+{
+    return (uint64_t)block_node_size(volume->node) >> volume->block_bits;
+}
+
 static int replay_block(const Replay *replay, const Walk *walk, const Ext4JournalTag *tag,
                         uint32_t index, const uint8_t *data)
 {
@@ -89,9 +94,9 @@ static int replay_block(const Replay *replay, const Walk *walk, const Ext4Journa
     if (!ext4_journal_check_logged(journal, tag, walk->sequence, data)) {
         return fail(replay, "its journal holds a block with a wrong checksum");
     }
-    if (!ext4_has_blocks(journal->volume, tag->block, 1) &&
-        tag->block != journal->volume->first_block) {
-        return fail(replay, "its journal holds a block that is outside of the file system");
+    /* Within the image: the file system may have grown, and its new size be in the log as well. */
+    if (tag->block >= image_blocks(journal->volume)) {
+        return fail(replay, "its journal holds a block that is outside of the image");
     }
     result = ext4_journal_place(journal, index, &run);
     if (result == 0) {

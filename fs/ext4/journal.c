@@ -87,7 +87,7 @@ static int read_super(Ext4Journal *journal)
     if (GUINT32_FROM_BE(super.header.magic) != EXT4_JOURNAL_MAGIC ||
         (type != EXT4_JOURNAL_SUPER_1 && type != EXT4_JOURNAL_SUPER_2) ||
         GUINT32_FROM_BE(super.block_size) != volume->block_size || length == 0 ||
-        length > journal->inode->size >> volume->block_bits) {
+        length > journal->inode->size >> volume->block_bits || length > volume->blocks) {
         return damaged(journal);
     }
     result = check_features(journal, &super, bytes);

@@ -5,8 +5,8 @@
  * How it works: a FUSE mount begins with 128 KiB, and INIT can only lessen that. A client
  * that reads a cold file in order then waits for many small READs, two at a time, however far
  * the source would read ahead by itself. So the mount gets what the source has, up to the
- * size of one READ. Both are in /sys/class/bdi/MAJOR:MINOR, which has a file system with a
- * device number of its own disk or mount; others (Btrfs) are left alone.
+ * size of one READ. Both are in /sys/class/bdi/MAJOR:MINOR, which mounts and whole disks have; what
+ * a partition has is its disk's. Others (Btrfs) are left alone.
  */
 #include "fs/session/read-ahead.h"
 
@@ -20,19 +20,27 @@
 
 #define TEXT_MAX 32
 
-static int open_setting(dev_t device, int flags)
+/* @before and @behind: of MAJOR:MINOR in the path. */
+static int open_setting(const char *before, dev_t device, const char *behind, int flags)
 {
     char path[96];
-    snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(device),
-             minor(device));
+    snprintf(path, sizeof(path), "%s/%u:%u/%s", before, major(device), minor(device), behind);
     int fd = open(path, flags | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
+}
+
+static int open_of_mount(dev_t device, int flags)
+{
+    return open_setting("/sys/class/bdi", device, "read_ahead_kb", flags);
 }
 
 unsigned fs_read_ahead_get(dev_t device)
 {
     char text[TEXT_MAX] = "";
-    int fd = open_setting(device, O_RDONLY);
+    int fd = open_of_mount(device, O_RDONLY);
+    if (fd < 0) {
+        fd = open_setting("/sys/dev/block", device, "../queue/read_ahead_kb", O_RDONLY);
+    }
     if (fd < 0) {
         return 0;
     }
@@ -45,7 +53,7 @@ int fs_read_ahead_set(dev_t device, unsigned kib)
 {
     char text[TEXT_MAX];
     int length = snprintf(text, sizeof(text), "%u", kib);
-    int fd = open_setting(device, O_WRONLY);
+    int fd = open_of_mount(device, O_WRONLY);
     if (fd < 0) {
         return fd;
     }

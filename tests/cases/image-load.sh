@@ -38,7 +38,7 @@ def play(seed):
         assert not os.path.lexists(f"{mnt}/{directory}/absent-{rng.randrange(1000)}")
 
 
-with multiprocessing.Pool(4) as pool:
+with multiprocessing.get_context("fork").Pool(4) as pool:
     pool.map(play, range(4))
 PYTHON
 unmount

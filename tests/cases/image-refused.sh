@@ -17,19 +17,7 @@ for name in plain/file encrypted/file folded/File damaged/file verity secret key
     echo "$name" >"tree/$name"
 done
 chmod 600 tree/secret
-# The host's own settings do not matter.
-export MKE2FS_CONFIG=$CASE_DIR/mke2fs.conf
-cat >"$MKE2FS_CONFIG" <<'CONFIG'
-[defaults]
-    base_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr
-    blocksize = 1024
-    inode_size = 256
-    inode_ratio = 4096
-[fs_types]
-    ext4 = {
-        features = has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize
-    }
-CONFIG
+own_mkfs_settings
 ln -s "$(seq -s x 60)" tree/link
 
 # make SIZE MKFS-ARGUMENT...: the file image, with the tree in it.

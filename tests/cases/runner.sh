@@ -124,7 +124,7 @@ wait $runner || status=$?
 assert_eq $status 1 "status"
 grep -q '^0 passed, .* failed, 0 skipped' said || fail "$(cat said)"
 grep -q 'failed  setup/interrupted' said || fail "$(cat said)"
-has_ended "$(cat builds)" || fail "what it ran still runs"
+wait_for 10 has_ended "$(cat builds)" || fail "what it ran still runs"
 
 note "a case that is interrupted"
 cat >mounts.sh <<'CASE'

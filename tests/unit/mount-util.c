@@ -96,7 +96,7 @@ static void let_go_of_others(void)
 
     g_assert_nonnull(table);
     for (struct mntent *entry = getmntent(table); entry != NULL; entry = getmntent(table)) {
-        if (g_str_has_prefix(entry->mnt_type, "fuse") && strcmp(entry->mnt_type, "fusectl") != 0) {
+        if (strcmp(entry->mnt_type, "fuse.sluicefs") == 0) {
             g_ptr_array_add(paths, g_strdup(entry->mnt_dir));
         }
     }
