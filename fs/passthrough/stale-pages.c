@@ -12,8 +12,10 @@
  * those the kernel has only max_background under way. If writes that wait for pages took all of
  * them, the READ would never be sent. So the write that would take the last one is answered at
  * once, and all pages of its file go a little later, once for any number of such writes.
- * An administrator may lower max_background at any time (fusectl), so it is asked for each
- * time.
+ * An administrator may lower max_background (fusectl), so it is asked for again before a write
+ * waits, if the last answer is some milliseconds old. Writes that wait already do not hear of
+ * it: if they are as many as the new limit or more, they and the READ may wait for each other until
+ * it is raised again, or the connection is aborted.
  */
 #include <assert.h>
 
@@ -22,6 +24,7 @@
 
 #define WAITING_UNTOLD 12u /* the kernel's own max_background */
 #define WAITING_MOST   64u /* whatever was agreed on: the kernel limits who is not root */
+#define ASK_AGAIN_US   5000
 
 /* What a request remembers while its pages go. */
 typedef struct DropState {
@@ -86,10 +89,24 @@ static void drop_late(AioPoolWork *work)
     g_free(late);
 }
 
-/* Whether one more may wait beside @waiting others. */
-static bool may_wait(const FsStalePages *stale, FsSession *session, unsigned waiting)
+/* What max_background has been lately; 0: not known. */
+static unsigned current_limit(FsStalePages *stale, FsSession *session)
 {
-    unsigned now = fs_mount_max_background(fs_session_device(session));
+    int64_t now = g_get_monotonic_time();
+    int64_t asked = atomic_load_explicit(&stale->asked_us, memory_order_acquire);
+
+    if (asked == 0 || now - asked >= ASK_AGAIN_US) {
+        atomic_store_explicit(&stale->limit, fs_mount_max_background(fs_session_device(session)),
+                              memory_order_relaxed);
+        atomic_store_explicit(&stale->asked_us, now, memory_order_release);
+    }
+    return atomic_load_explicit(&stale->limit, memory_order_relaxed);
+}
+
+/* Whether one more may wait beside @waiting others. */
+static bool may_wait(FsStalePages *stale, FsSession *session, unsigned waiting)
+{
+    unsigned now = current_limit(stale, session);
 
     return waiting + 1 < (now ? MIN(now, stale->most) : stale->most);
 }

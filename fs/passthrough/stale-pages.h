@@ -6,6 +6,7 @@
 #define SLUICE_FS_PASSTHROUGH_STALE_PAGES_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "fs/passthrough/handle.h"
@@ -14,6 +15,8 @@
 typedef struct FsStalePages {
     unsigned most;            /**< fewer direct writes than this may wait; constant after INIT */
     _Atomic unsigned waiting; /**< direct writes whose pages are going */
+    _Atomic int64_t asked_us; /**< when limit was asked for, monotonic; 0: never */
+    _Atomic unsigned limit;   /**< max_background at that time; 0: not known */
 } FsStalePages;
 
 /** INIT has agreed on @max_background; 0: the kernel's default. */
