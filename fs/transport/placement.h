@@ -39,9 +39,9 @@ typedef struct FsPlacement {
         FS_PLACE_THERE,
         FS_PLACE_OFFLINE, /* moved by the kernel: all CPUs had gone offline */
     } place;
-    long online;   /* CPUs that were online at the start */
-    bool may_wait; /* SCHED_BATCH is allowed */
-    bool patient;  /* it is on */
+    unsigned online; /* CPUs that were online at the start; 0: not known */
+    bool may_wait;   /* SCHED_BATCH is allowed */
+    bool patient;    /* it is on */
     FsBurst burst;
     unsigned until_look; /* requests until it looks where it is */
 } FsPlacement;
