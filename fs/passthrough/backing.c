@@ -63,8 +63,12 @@ static void classify(FsBacking *backing, int fd)
     switch ((unsigned long)sfs.f_type) {
     case EXT4_SUPER_MAGIC: /* also ext2, ext3 */
     case XFS_SUPER_MAGIC:
-    case BTRFS_SUPER_MAGIC:
     case F2FS_SUPER_MAGIC:
+        backing->stable_positions = true;
+        backing->local = true;
+        backing->kernel_io = true;
+        break;
+    case BTRFS_SUPER_MAGIC: /* where a listing ends is settled when it is opened */
         backing->local = true;
         backing->kernel_io = true;
         break;

@@ -24,6 +24,7 @@ typedef struct FsBacking {
     bool local;             /**< close(2) of a descriptor there reports nothing and does not wait */
     bool in_memory;         /**< reading never waits for a device */
     bool kernel_io;         /**< known to do well under kernel passthrough, O_DIRECT included */
+    bool stable_positions;  /**< in directories: they mean the same to every descriptor */
     _Atomic bool unwatched; /**< others' changes are to be seen, but not told */
     _Atomic bool no_nowait_read;  /**< RWF_NOWAIT reads answer EOPNOTSUPP */
     _Atomic bool no_handles;      /**< name_to_handle_at(2) answers EOPNOTSUPP */

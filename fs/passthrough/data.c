@@ -422,7 +422,7 @@ void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_
     FsPassthrough *pt = fs_passthrough_of(req);
     FsRequest *request = fs_request_current();
     FsHandle *handle = NULL;
-    int error = fs_dir_handle_get(pt, ino, fi->fh, 0, &handle);
+    int error = fs_dir_handle_get(pt, ino, fi->fh, &handle);
     if (error) {
         fs_request_reply_error(request, -error);
         return;

@@ -8,11 +8,10 @@
  * any more: two of the three requests that a listing from the kernel's memory took.
  * What is sent for such a directory has the handle 0.
  *
- * A READDIR with the handle 0 opens the directory. Until its last entry has been read it
- * is parked, with its position, for the request that goes on there; the first that comes
- * takes it. There is room for a few; the oldest is closed for a new one, whose reader, like
- * one who seeks, finds its place by lseek(2). The handle of a parked directory is not
- * known to clients.
+ * A request with the handle 0 opens the directory for itself. Nothing is kept from one READDIR to
+ * the next but the position: nobody knows whose the next one is, nor what has changed meanwhile.
+ * So this is only for sources all of whose directories have positions that mean the same to
+ * another descriptor. The handle of such a directory is not known to clients.
  */
 #include "fs/passthrough/dir-handle.h"
 
@@ -22,18 +21,16 @@
 #include "fs/passthrough/dir.h"
 #include "fs/passthrough/operations.h"
 
-void fs_dir_handles_init(FsDirHandles *dirs)
+bool fs_dirs_need_no_opening(const FsPassthrough *pt)
 {
-    *dirs = (FsDirHandles){0};
-    pthread_mutex_init(&dirs->lock, NULL);
-}
-
-void fs_dir_handles_fini(FsDirHandles *dirs)
-{
-    for (unsigned i = 0; i < FS_DIRS_PARKED; i++) {
-        fs_handle_put(dirs->parked[i]);
-    }
-    pthread_mutex_destroy(&dirs->lock);
+    /*
+     * Who may open a directory, or lock it, is for the kernel alone to say. A listing is asked
+     * about each time where a part of the source may not be watched. The answer is for the whole
+     * connection, and any file system may be mounted below the source later.
+     */
+    return pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS && !pt->watch &&
+           pt->params.default_permissions && pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL &&
+           pt->params.xdev == FS_PASSTHROUGH_XDEV_DENY && pt->root->backing->stable_positions;
 }
 
 int fs_dir_handle_open(FsPassthrough *pt, FsInode *inode, FsHandle **handle)
@@ -61,43 +58,12 @@ int fs_dir_handle_open(FsPassthrough *pt, FsInode *inode, FsHandle **handle)
     return stream && *handle ? 0 : -ENOMEM;
 }
 
-static FsHandle *unpark(FsDirHandles *dirs, uint64_t ino, off_t position)
+int fs_dir_handle_get(FsPassthrough *pt, uint64_t ino, uint64_t fh, FsHandle **handle)
 {
-    FsHandle *found = NULL;
-    pthread_mutex_lock(&dirs->lock);
-    for (unsigned i = 0; i < FS_DIRS_PARKED && !found; i++) {
-        FsHandle *handle = dirs->parked[i];
-        if (handle && fs_inode_id(handle->inode) == ino &&
-            fs_dir_stream_position(handle->dir) == position) {
-            found = handle;
-            dirs->parked[i] = NULL;
-        }
-    }
-    pthread_mutex_unlock(&dirs->lock);
-    return found;
-}
-
-int fs_dir_handle_get(FsPassthrough *pt, uint64_t ino, uint64_t fh, off_t position,
-                      FsHandle **handle)
-{
-    if (fh != 0 || !pt->dirs.unannounced) {
+    if (fh != 0 || !pt->unannounced_dirs) {
         *handle = fs_handle_get(&pt->handles, fh);
         return *handle ? 0 : -EBADF;
     }
-    *handle = position > 0 ? unpark(&pt->dirs, ino, position) : NULL;
-    if (*handle) {
-        return 0;
-    }
     g_autoptr(FsInode) inode = fs_inode_get(&pt->inodes, ino);
     return inode ? fs_dir_handle_open(pt, inode, handle) : -ESTALE;
-}
-
-void fs_dir_handle_park(FsDirHandles *dirs, FsHandle *handle)
-{
-    pthread_mutex_lock(&dirs->lock);
-    FsHandle *oldest = dirs->parked[dirs->next];
-    dirs->parked[dirs->next] = handle;
-    dirs->next = (dirs->next + 1) % FS_DIRS_PARKED;
-    pthread_mutex_unlock(&dirs->lock);
-    fs_handle_put(oldest);
 }

@@ -23,7 +23,9 @@
 
 #include "fs/passthrough/operations.h"
 
-#define DIR_BUFFER_SIZE (32 * 1024)
+#define DIR_BUFFER_SIZE  (32 * 1024)
+#define DIR_BUFFER_LEAST 1024 /* more than the longest name takes */
+#define PLUS_GROWTH      4    /* an entry of READDIRPLUS, for the source's: names of 15 letters */
 
 /* struct linux_dirent64 of getdents64(2) */
 typedef struct RawDirent {
@@ -39,6 +41,7 @@ struct FsDirStream {
     off_t position;       /* of the entry at offset; what the client would ask for next */
     size_t offset;        /* into buffer, of the next entry */
     size_t length;        /* of what the buffer holds */
+    size_t at_once;       /* bytes to ask for */
     char buffer[DIR_BUFFER_SIZE] __attribute__((aligned(8)));
 };
 
@@ -72,6 +75,7 @@ FsDirStream *fs_dir_stream_new(void)
         pthread_mutex_init(&stream->lock, NULL);
         stream->position = 0;
         stream->offset = stream->length = 0;
+        stream->at_once = sizeof(stream->buffer);
     }
     return stream;
 }
@@ -82,11 +86,6 @@ void fs_dir_stream_free(FsDirStream *stream)
         pthread_mutex_destroy(&stream->lock);
         free(stream);
     }
-}
-
-off_t fs_dir_stream_position(const FsDirStream *stream)
-{
-    return stream->position;
 }
 
 /* Make @position the next one. 0 or negative errno. */
@@ -107,7 +106,7 @@ static int seek_locked(FsDirStream *stream, int fd, off_t position)
 static int peek_locked(FsDirStream *stream, int fd, FsDirent *entry, size_t *behind)
 {
     if (stream->offset == stream->length) {
-        long got = syscall(SYS_getdents64, fd, stream->buffer, sizeof(stream->buffer));
+        long got = syscall(SYS_getdents64, fd, stream->buffer, stream->at_once);
         if (got <= 0) {
             return got < 0 ? -errno : 0;
         }
@@ -185,7 +184,7 @@ static void read_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
     FsPassthrough *pt = fs_passthrough_of(req);
     FsRequest *request = fs_request_current();
     g_autoptr(FsHandle) handle = NULL;
-    int error = fs_dir_handle_get(pt, ino, fh, offset, &handle);
+    int error = fs_dir_handle_get(pt, ino, fh, &handle);
     if (error || !handle->dir) {
         fuse_reply_err(req, error ? -error : ENOTDIR);
         return;
@@ -196,14 +195,15 @@ static void read_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
         return;
     }
     pthread_mutex_lock(&handle->dir->lock);
+    if (fh == 0) { /* it is read this once: not much more than has room in the answer */
+        size_t room = plus ? size / PLUS_GROWTH : size;
+        handle->dir->at_once = CLAMP(room, DIR_BUFFER_LEAST, DIR_BUFFER_SIZE);
+    }
     ssize_t length = seek_locked(handle->dir, handle->fd, offset);
     if (length == 0) {
         length = fill_locked(req, pt, handle, reply, size, plus);
     }
     pthread_mutex_unlock(&handle->dir->lock);
-    if (fh == 0 && length > 0) {
-        fs_dir_handle_park(&pt->dirs, g_steal_pointer(&handle));
-    }
     if (length < 0) {
         fs_request_reply_error(request, (int)-length);
     } else {
@@ -226,7 +226,7 @@ void fs_op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset
 void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     FsPassthrough *pt = fs_passthrough_of(req);
-    if (pt->dirs.unannounced) {
+    if (pt->unannounced_dirs) {
         fuse_reply_err(req, ENOSYS); /* the kernel takes it as "do not ask again" */
         return;
     }

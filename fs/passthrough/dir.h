@@ -27,7 +27,4 @@ int fs_dirent_next(const char *buffer, size_t length, size_t *offset, FsDirent *
 FsDirStream *fs_dir_stream_new(void);
 void fs_dir_stream_free(FsDirStream *stream);
 
-/** Where it goes on. Of one that nobody reads. */
-off_t fs_dir_stream_position(const FsDirStream *stream);
-
 #endif /* SLUICE_FS_PASSTHROUGH_DIR_H */

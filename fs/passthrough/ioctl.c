@@ -113,7 +113,7 @@ void fs_op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
     }
     FsHandle *handle = NULL;
     if (!error) {
-        error = -fs_dir_handle_get(pt, ino, fi->fh, 0, &handle);
+        error = -fs_dir_handle_get(pt, ino, fi->fh, &handle);
     }
     if (error) {
         fuse_reply_err(req, error);

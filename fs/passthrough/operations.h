@@ -41,7 +41,7 @@ struct FsPassthrough {
     FsXattrMap *xattr_map; /**< NULL: names are the same */
     FsInodeTable inodes;
     FsHandleTable handles;
-    FsDirHandles dirs;
+    bool unannounced_dirs; /**< OPENDIR is answered with ENOSYS; constant after INIT */
     FsLockTable locks;
     FsKernelIo kernel_io;
     FsReclaim reclaim;

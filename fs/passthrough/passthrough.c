@@ -238,7 +238,6 @@ FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **er
     fs_backings_init(&pt->backings);
     fs_inodes_init(&pt->inodes, fs_close_inode_fd, pt);
     fs_handles_init(&pt->handles);
-    fs_dir_handles_init(&pt->dirs);
     fs_locks_init(&pt->locks);
     fs_kernel_io_init(&pt->kernel_io, &pt->credentials);
     g_autoptr(GError) no_handles = NULL;
@@ -268,7 +267,6 @@ void fs_passthrough_free(FsPassthrough *pt)
     }
     pt->session = NULL; /* its helpers are gone */
     fs_locks_fini(&pt->locks);
-    fs_dir_handles_fini(&pt->dirs);
     fs_handles_fini(&pt->handles);
     fs_kernel_io_fini(&pt->kernel_io);
     fs_file_handle_free(&pt->inodes.mounts, pt->root_handle);
@@ -392,14 +390,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     if (pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS) {
         conn->want |= conn->capable & FUSE_CAP_CACHE_SYMLINKS;
         conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
-        /*
-         * Who may open a directory, or lock it, is then for the kernel alone to say. Where a part
-         * of the source may not be watched, each listing is asked about.
-         */
-        pt->dirs.unannounced = !pt->watch && (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) &&
-                               pt->params.default_permissions &&
-                               pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL;
     }
+    pt->unannounced_dirs =
+        (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) && fs_dirs_need_no_opening(pt);
 }
 
 static const FsFilesystem filesystem = {
