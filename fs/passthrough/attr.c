@@ -225,7 +225,7 @@ static void set_attributes_and_reply(fuse_req_t req, const SetAttr *set)
         fuse_reply_err(req, -error);
     } else {
         fs_show_ids(set->pt, &st.st_uid, &st.st_gid);
-        fuse_reply_attr(req, &st, fs_timeout(set->inode->backing, set->pt->attr_timeout));
+        fuse_reply_attr(req, &st, fs_changed_timeout(set->pt, set->inode->backing));
     }
 }
 

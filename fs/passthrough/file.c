@@ -310,6 +310,7 @@ static bool create_existing(fuse_req_t req, OpenCall *call, const FsInode *paren
         fuse_reply_err(req, -error);
         return true;
     }
+    call->entry.attr_timeout = fs_changed_timeout(pt, call->inode->backing);
     int flags = 0;
     int fd = open_own(call, &flags);
     call->is_create = true;

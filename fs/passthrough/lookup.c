@@ -8,7 +8,8 @@
 #include "fs/passthrough/operations.h"
 
 /* How often a lookup without a descriptor asks the kernel to give some back. */
-#define RECLAIM_TRIES 3
+#define RECLAIM_TRIES       3
+#define WATCH_ENTRY_SECONDS 60.0 /* where lost events may have been about any name */
 
 /*
  * See whether the file is to be known by handle, and get the handle if it is, or if it
@@ -50,6 +51,14 @@ void fs_entry_pin(FsPassthrough *pt, int parent_fd, const char *name)
     fs_inode_pin(&pt->inodes, &found);
 }
 
+/* How long the kernel may believe a name on @backing, or that there is none: at most @timeout. */
+static double name_timeout(const FsPassthrough *pt, const FsBacking *backing, double timeout)
+{
+    timeout = fs_timeout(backing, timeout);
+    const bool lasting = !pt->watch || fs_watch_can_drop_names(pt->watch);
+    return lasting ? timeout : MIN(timeout, WATCH_ENTRY_SECONDS);
+}
+
 /*
  * Have what @fd lies on watched, then take its attributes: events cover what changes later.
  * 0 or negative errno.
@@ -57,7 +66,7 @@ void fs_entry_pin(FsPassthrough *pt, int parent_fd, const char *name)
 static int watch_and_stat(FsPassthrough *pt, int fd, struct statx *stx, bool *watched,
                           uint64_t *sequence)
 {
-    *watched = fs_watch_place(pt->watch, fd, stx);
+    *watched = fs_watch_place(pt->watch, fd, stx) == 0;
     *sequence = fs_watch_sequence(pt->watch);
     return fs_resolve_statx(fd, stx);
 }
@@ -98,11 +107,12 @@ int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *foun
     entry->ino = fs_inode_id(inode);
     entry->generation = fs_inode_generation(inode);
     entry->attr.st_ino = fs_backing_shown_ino(backing, key.ino);
-    if (pt->watch) {
-        atomic_store_explicit(&backing->unwatched, !watched, memory_order_relaxed);
+    if (!watched) {
+        /* for good: another mount of it may be watched */
+        atomic_store_explicit(&backing->unwatched, true, memory_order_relaxed);
     }
     entry->attr_timeout = fs_timeout(backing, pt->attr_timeout);
-    entry->entry_timeout = fs_timeout(backing, pt->entry_timeout);
+    entry->entry_timeout = name_timeout(pt, backing, pt->entry_timeout);
     if (pt->watch && fs_watch_sequence(pt->watch) != sequence) {
         entry->attr_timeout = 0; /* that may have been about this file, and came too early */
     }
@@ -117,9 +127,18 @@ int fs_entry_lookup(FsPassthrough *pt, const FsInode *parent, const char *name,
                     struct fuse_entry_param *entry, FsInode **inode)
 {
     struct statx stx;
+    const uint64_t sequence = pt->watch ? fs_watch_sequence(pt->watch) : 0;
     g_auto(FsPathFd) path = fs_inode_path(parent);
     int fd = path.fd < 0 ? path.fd : fs_resolve_child(&pt->resolver, path.fd, name, &stx);
-    return fd < 0 ? fd : fs_entry_from_descriptor(pt, fd, &stx, entry, inode);
+    int error = fd < 0 ? fd : fs_entry_from_descriptor(pt, fd, &stx, entry, inode);
+    if (error == -ENOENT) {
+        double timeout = name_timeout(pt, parent->backing, pt->negative_timeout);
+        *entry = (struct fuse_entry_param){.entry_timeout = timeout};
+    }
+    if (pt->watch && (!error || error == -ENOENT) && fs_watch_sequence(pt->watch) != sequence) {
+        entry->attr_timeout = entry->entry_timeout = 0; /* that may have been about this name */
+    }
+    return error;
 }
 
 void fs_entry_reply(fuse_req_t req, FsPassthrough *pt, const struct fuse_entry_param *entry)
@@ -130,13 +149,10 @@ void fs_entry_reply(fuse_req_t req, FsPassthrough *pt, const struct fuse_entry_p
     }
 }
 
-static void lookup_reply(fuse_req_t req, const FsInode *parent, int error,
-                         struct fuse_entry_param *entry)
+static void lookup_reply(fuse_req_t req, int error, const struct fuse_entry_param *entry)
 {
     FsPassthrough *pt = fs_passthrough_of(req);
-    if (error == -ENOENT && parent && pt->negative_timeout > 0) {
-        double timeout = fs_timeout(parent->backing, pt->negative_timeout);
-        *entry = (struct fuse_entry_param){.entry_timeout = timeout};
+    if (error == -ENOENT && entry->entry_timeout > 0) {
         fuse_reply_entry(req, entry);
     } else if (error) {
         fuse_reply_err(req, -error);
@@ -244,7 +260,7 @@ static void lookup_on_helper(FsRequest *request, void *opaque)
             break;
         }
     } while (error == -ENFILE && ++tries < RECLAIM_TRIES);
-    lookup_reply(req, call->parent, error, &entry);
+    lookup_reply(req, error, &entry);
     fs_inode_put(call->parent);
     g_free(call);
 }
@@ -253,10 +269,10 @@ void fs_op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
 {
     FsPassthrough *pt = fs_passthrough_of(req);
     if (pt->params.export_support && (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)) {
-        struct fuse_entry_param entry;
+        struct fuse_entry_param entry = {0};
         int error =
             name[1] ? lookup_parent(pt, parent_id, &entry) : lookup_itself(pt, parent_id, &entry);
-        lookup_reply(req, NULL, error, &entry);
+        lookup_reply(req, error, &entry);
         return;
     }
     g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
@@ -274,7 +290,7 @@ void fs_op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
                            call);
         return;
     }
-    lookup_reply(req, parent, error, &entry);
+    lookup_reply(req, error, &entry);
 }
 
 static void forget(FsPassthrough *pt, uint64_t id, uint64_t count)

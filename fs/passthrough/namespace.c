@@ -162,6 +162,7 @@ void fs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const cha
     if (error) {
         fuse_reply_err(req, -error);
     } else {
+        entry.attr_timeout = fs_changed_timeout(pt, inode->backing);
         fs_entry_reply(req, pt, &entry);
     }
 }

@@ -77,11 +77,20 @@ static inline double fs_timeout(const FsBacking *backing, double timeout)
                                                                                           : timeout;
 }
 
+/**
+ * The same for attributes of a file that the kernel knows, in the answer to what changes it: those
+ * it takes, although they may be older than a notification.
+ */
+static inline double fs_changed_timeout(const FsPassthrough *pt, const FsBacking *backing)
+{
+    return pt->watch ? 0 : fs_timeout(backing, pt->attr_timeout);
+}
+
 /* --- lookup.c: entries --- */
 
 /**
  * Look @name up below @parent and count the lookup. *@inode, if not NULL,
- * gets a reference. 0 or negative errno.
+ * gets a reference. 0 or negative errno; -ENOENT with an @entry to say so with, for its timeout.
  */
 int fs_entry_lookup(FsPassthrough *pt, const FsInode *parent, const char *name,
                     struct fuse_entry_param *entry, FsInode **inode);

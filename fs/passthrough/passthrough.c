@@ -26,7 +26,6 @@
 
 #define CACHE_AUTO_SECONDS   1.0
 #define CACHE_ALWAYS_SECONDS 86400.0
-#define WATCH_ENTRY_SECONDS  60.0 /* where lost events may have been about any name */
 
 void fs_passthrough_params_init(FsPassthroughParams *params)
 {
@@ -162,6 +161,13 @@ static bool make_root(FsPassthrough *pt, int fd, GError **error)
         const FsInodeKey like = fs_inode_key_of(&stx);
         fs_inodes_use_stable_ids(&pt->inodes, &like);
     }
+    const int unwatched = result == 0 && pt->watch ? fs_watch_place(pt->watch, fd, &stx) : 0;
+    if (unwatched) {
+        g_set_error(error, AIO_ERROR, -unwatched, "cannot watch the source: %s%s",
+                    g_strerror(-unwatched), fs_watch_explain(-unwatched));
+        close(fd);
+        return false;
+    }
     if (result == 0) {
         result = fs_entry_from_descriptor(pt, fd, &stx, &entry, &pt->root);
     } else {
@@ -172,12 +178,6 @@ static bool make_root(FsPassthrough *pt, int fd, GError **error)
         return false;
     }
     assert(entry.ino == FUSE_ROOT_ID);
-    if (atomic_load(&pt->root->backing->unwatched)) {
-        g_set_error(error, AIO_ERROR, EOPNOTSUPP,
-                    "cannot watch the source: its file system cannot be watched by this daemon (it "
-                    "takes CAP_SYS_ADMIN and file handles)");
-        return false;
-    }
     return true;
 }
 
@@ -303,10 +303,6 @@ static void op_settled(void *userdata, const FsInitResult *init)
     fs_stale_pages_settle(&pt->stale_pages, init->max_background);
     if (pt->watch) {
         fs_watch_begin(pt->watch, init);
-        if (!fs_watch_can_drop_names(init)) {
-            pt->entry_timeout = MIN(pt->entry_timeout, WATCH_ENTRY_SECONDS);
-            pt->negative_timeout = MIN(pt->negative_timeout, WATCH_ENTRY_SECONDS);
-        }
     }
     if (init->flags & FS_FUSE_PASSTHROUGH) {
         fs_kernel_io_enable(&pt->kernel_io, fuse_session_fd(fs_session_fuse(pt->session)));

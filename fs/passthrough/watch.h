@@ -29,8 +29,11 @@ void fs_watch_start(FsWatch *watch, FsSession *session);
 /** INIT is settled: notify from now on; events since fs_watch_place() are not lost. */
 void fs_watch_begin(FsWatch *watch, const FsInitResult *init);
 
-/** Whether all names can be invalidated at once, as after too many events (Linux 6.16). */
-bool fs_watch_can_drop_names(const FsInitResult *init);
+/** Whether all names can be invalidated at once, as for lost events (Linux 6.16). Any thread. */
+bool fs_watch_can_drop_names(const FsWatch *watch);
+
+/** What an error of watching asks for, to be put behind its text. Any thread. */
+const char *fs_watch_explain(int error);
 
 /** Join the thread, if it was started; the connection is ending. No notification follows. */
 void fs_watch_stop(FsWatch *watch);
@@ -40,14 +43,15 @@ void fs_watch_free(FsWatch *watch);
 
 /**
  * Have the file system and mount watched on which @fd (O_PATH, with attributes @stx) lies: called
- * for each lookup, before its attributes are taken. False: it cannot be watched. Any thread.
+ * for each lookup, before its attributes are taken. 0, or negative errno: it cannot be watched. Any
+ * thread.
  */
-bool fs_watch_place(FsWatch *watch, int fd, const struct statx *stx);
+int fs_watch_place(FsWatch *watch, int fd, const struct statx *stx);
 
 /**
- * Events of others so far. An answer about a file that the kernel may not know yet is only good
- * for longer if this number is the same before its attributes were read and after its inode
- * was put into the table. Any thread.
+ * Events of others so far. An answer about a name, or a file that the kernel may not know yet, is
+ * only good for longer if this number is the same before the name was looked for and the
+ * attributes were read, and after the inode was put into the table. Any thread.
  */
 uint64_t fs_watch_sequence(const FsWatch *watch);
 

@@ -63,6 +63,15 @@ static inline void fs_fuse_set_backing_id(struct fuse_open_out *out, int32_t id)
            sizeof(id));
 }
 
+/* FUSE_NOTIFY_INVAL_ENTRY with flags, which older headers call padding. 7.38, Linux 6.2 */
+#define FS_FUSE_EXPIRE_ONLY (1u << 0)
+
+struct fs_fuse_notify_inval_entry_out {
+    uint64_t parent;
+    uint32_t namelen;
+    uint32_t flags;
+};
+
 /* Notification without a body: names that the kernel has cached are old. 7.44, Linux 6.16 */
 #define FS_FUSE_NOTIFY_INC_EPOCH 8
 
