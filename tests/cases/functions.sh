@@ -76,6 +76,18 @@ require_root() {
     [ "$(id -u)" -eq 0 ] || skip "needs root"
 }
 
+# require_watch: skip unless $SRC can be watched here.
+require_watch() {
+    local refusal=$CASE_DIR/refusal
+    if "$SLUICEFS" passthrough "$SRC" "$MNT" --watch >"$refusal" 2>&1; then
+        "$SLUICEFS" umount "$MNT"
+    elif grep -q 'cannot watch the source' "$refusal"; then
+        skip "$(grep 'cannot watch the source' "$refusal")"
+    else
+        fail "$(cat "$refusal")"
+    fi
+}
+
 # assert_eq ACTUAL EXPECTED [WHAT]
 assert_eq() {
     [ "$1" = "$2" ] || fail "${3:-value}: got '$1', expected '$2'"

@@ -10,9 +10,19 @@
 
 require_root
 require_command setpriv
-mkdir "$SRC/sub" "$SRC/dir"
+# file systems of its own: what other cases do meanwhile does not fill the queue
+mount -t tmpfs -o size=64m none "$SRC" || skip "no tmpfs here"
+trap 'umount -Rl "$SRC" 2>/dev/null || true' EXIT
+require_watch
+mkdir "$SRC"/{sub,disk,dir,bound}
 mount -t tmpfs -o size=4m none "$SRC/sub"
-trap 'umount -l "$SRC/sub" 2>/dev/null || true' EXIT
+image=$CASE_DIR/image
+truncate -s 16M "$image"
+if mkfs.ext4 -q "$image" 2>/dev/null && mount -o loop "$image" "$SRC/disk" 2>/dev/null; then
+    rmdir "$SRC/disk/lost+found"
+else
+    note "no ext4 on a loop device here: a directory in its place"
+fi
 
 mount_passthrough --cache=always --watch
 
@@ -105,6 +115,40 @@ PYTHON
 changes dir
 note "a file system mounted below"
 changes sub
+note "a disk mounted below"
+changes disk
+
+note "a directory that is seen twice"
+mount --bind "$SRC/dir" "$SRC/bound"
+python "$MNT/dir" "$MNT/bound" <<'PYTHON'
+one, two = sys.argv[1:]
+
+
+def until(condition, what):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"not seen: {what}"
+        time.sleep(0.01)
+
+
+equal(os.path.exists(two + "/both"), False)
+write_file(one + "/both", b"one")
+until(lambda: os.path.exists(two + "/both") and read_file(two + "/both") == b"one", "a new name")
+write_file(two + "/both", b"two and more")
+until(lambda: os.stat(one + "/both").st_size == 12, "size")
+until(lambda: read_file(one + "/both") == b"two and more", "content")
+os.unlink(one + "/both")
+until(lambda: not os.path.exists(two + "/both"), "a name that is gone")
+PYTHON
+if printf '%s\n' 6.2 "$(uname -r)" | sort -VC; then
+    python "$MNT/dir" <<'PYTHON'
+os.mkdir(sys.argv[1] + "/here")
+os.chdir(sys.argv[1] + "/here")
+for i in range(20):
+    equal(os.getcwd(), sys.argv[1] + "/here")
+    time.sleep(0.01)
+PYTHON
+fi
 
 note "readers beside changes"
 python "$MNT" "$SRC" <<'PYTHON'
@@ -176,10 +220,10 @@ echo before >"$SRC/content"
 echo before >"$SRC/renamed"
 assert_eq "$(cat "$MNT/content" "$MNT/renamed")" $'before\nbefore'
 [ ! -e "$MNT/created" ]
-mkdir "$CASE_DIR/many"
+mkdir "$SRC/many"
 kill -STOP "${DAEMON[$MNT]}"
-python "$CASE_DIR/many" "$kept" <<'PYTHON'
-for i in range(int(sys.argv[2]) // 3 + 100):
+python "$SRC/many" "$kept" <<'PYTHON'
+for i in range(int(sys.argv[2]) + 100):
     path = f"{sys.argv[1]}/{i}"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
     os.unlink(path)
@@ -203,6 +247,8 @@ if printf '%s\n' 6.16 "$(uname -r)" | sort -VC; then
     wait_for 30 names_seen || fail "the names are old ones"
 fi
 unmount
+umount "$SRC/disk" 2>/dev/null || true
+wait_for 30 is_detached "$image" || fail "the loop device stays: $(losetup -j "$image")"
 
 expect_fail 'together with writeback' "$SLUICEFS" passthrough "$SRC" "$MNT" --watch --writeback
 expect_fail 'CAP_SYS_ADMIN' setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \
