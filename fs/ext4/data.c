@@ -143,9 +143,8 @@ int64_t ext4_seek(Ext4Volume *volume, const Ext4Inode *inode, int64_t offset, in
 {
     const uint64_t size = inode->size;
     uint64_t at = (uint64_t)offset;
-    /* Of a sound file each run but a hole has a block to itself, as has each block of pointers. */
-    const uint64_t most = 4 * volume->blocks + 64;
-    uint64_t runs = 0;
+    /* Each run but a hole has blocks of its own, unless the file is damaged. */
+    uint64_t blocks = 0;
     unsigned work = 0;
 
     if (offset < 0 || at >= size) {
@@ -168,7 +167,8 @@ int64_t ext4_seek(Ext4Volume *volume, const Ext4Inode *inode, int64_t offset, in
         if (run.length > (size >> volume->block_bits)) {
             break; /* up to the end; the sum below cannot overflow */
         }
-        if (++runs > most) {
+        blocks += run.physical != 0;
+        if (blocks > volume->blocks) {
             return ext4_damaged(volume, inode->ino, "its runs are more than there are blocks");
         }
         at = (block + run.length) << volume->block_bits;

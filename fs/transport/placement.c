@@ -95,7 +95,8 @@ static void give_up(FsPlacement *placement)
  */
 static bool may_go_back(FsPlacement *placement)
 {
-    const bool all_online = count_online() >= placement->online;
+    const unsigned now = count_online();
+    const bool all_online = now == 0 || now >= placement->online; /* 0: nobody knows */
 
     if (!all_online) {
         placement->place = FS_PLACE_OFFLINE;

@@ -81,7 +81,7 @@ require_watch() {
     local refusal=$CASE_DIR/refusal
     if "$SLUICEFS" passthrough "$SRC" "$MNT" --watch >"$refusal" 2>&1; then
         "$SLUICEFS" umount "$MNT"
-    elif grep -q 'cannot watch the source' "$refusal"; then
+    elif grep -qE 'cannot watch the source.*(not permitted|not implemented|Invalid argument|max_user_)' "$refusal"; then
         skip "$(grep 'cannot watch the source' "$refusal")"
     else
         fail "$(cat "$refusal")"

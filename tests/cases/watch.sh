@@ -170,7 +170,7 @@ def look():
             os.listdir(f"{mnt}/race{directory}")
 
 
-readers = [threading.Thread(target=look) for _ in range(3)]
+readers = [threading.Thread(target=look, daemon=True) for _ in range(3)]
 for thread in readers:
     thread.start()
 chance = random.Random(1)
@@ -212,26 +212,6 @@ while state(mnt) != state(src):
     time.sleep(0.05)
 PYTHON
 
-# While the daemon does not run, more happens than the kernel keeps for it.
-note "more changes than are queued"
-kept=$(cat /proc/sys/fs/fanotify/max_queued_events)
-[ "$kept" -le 20000 ] || skip "the queue holds $kept events"
-echo before >"$SRC/content"
-echo before >"$SRC/renamed"
-assert_eq "$(cat "$MNT/content" "$MNT/renamed")" $'before\nbefore'
-[ ! -e "$MNT/created" ]
-mkdir "$SRC/many"
-kill -STOP "${DAEMON[$MNT]}"
-python "$SRC/many" "$kept" <<'PYTHON'
-for i in range(int(sys.argv[2]) + 100):
-    path = f"{sys.argv[1]}/{i}"
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
-    os.unlink(path)
-PYTHON
-echo after >"$SRC/content"
-mv "$SRC/renamed" "$SRC/moved"
-echo created >"$SRC/created"
-kill -CONT "${DAEMON[$MNT]}"
 overflowed() {
     "$SLUICEFS" stats --json "$MNT" | grep -q '"watch_overflows" : [1-9]'
 }
@@ -241,10 +221,39 @@ content_seen() {
 names_seen() {
     [ "$(cat "$MNT/created" "$MNT/moved" 2>/dev/null)" = $'created\nbefore' ] && ! [ -e "$MNT/renamed" ]
 }
-wait_for 30 overflowed || fail "the queue did not overflow"
-wait_for 30 content_seen || fail "the content is an old one"
-if printf '%s\n' 6.16 "$(uname -r)" | sort -VC; then
-    wait_for 30 names_seen || fail "the names are old ones"
+
+# overflow KEPT: while the daemon does not run, more happens than the kernel keeps for it.
+overflow() {
+    local kept=$1
+    echo before >"$SRC/content"
+    echo before >"$SRC/renamed"
+    assert_eq "$(cat "$MNT/content" "$MNT/renamed")" $'before\nbefore'
+    [ ! -e "$MNT/created" ]
+    mkdir "$SRC/many"
+    kill -STOP "${DAEMON[$MNT]}"
+    python "$SRC/many" "$kept" <<'PYTHON'
+for i in range(int(sys.argv[2]) + 100):
+    path = f"{sys.argv[1]}/{i}"
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    os.unlink(path)
+PYTHON
+    echo after >"$SRC/content"
+    mv "$SRC/renamed" "$SRC/moved"
+    echo created >"$SRC/created"
+    kill -CONT "${DAEMON[$MNT]}"
+    wait_for 30 overflowed || fail "the queue did not overflow"
+    wait_for 30 content_seen || fail "the content is an old one"
+    if printf '%s\n' 6.16 "$(uname -r)" | sort -VC; then
+        wait_for 30 names_seen || fail "the names are old ones"
+    fi
+}
+
+note "more changes than are queued"
+queued=$(cat /proc/sys/fs/fanotify/max_queued_events)
+if [ "$queued" -le 20000 ]; then
+    overflow "$queued"
+else
+    note "left out: the queue holds $queued"
 fi
 unmount
 umount "$SRC/disk" 2>/dev/null || true
