@@ -213,7 +213,9 @@ while state(mnt) != state(src):
 PYTHON
 
 overflowed() {
-    "$SLUICEFS" stats --json "$MNT" | grep -q '"watch_overflows" : [1-9]'
+    # in two steps: grep would end a longer answer early, and with it who gives it
+    "$SLUICEFS" stats --json "$MNT" >"$CASE_DIR/stats.json" &&
+        grep -q '"watch_overflows" : [1-9]' "$CASE_DIR/stats.json"
 }
 content_seen() {
     [ "$(cat "$MNT/content")" = after ]
