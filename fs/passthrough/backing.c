@@ -65,9 +65,7 @@ static void classify(FsBacking *backing, int fd)
     case XFS_SUPER_MAGIC:
     case F2FS_SUPER_MAGIC:
         backing->stable_positions = true;
-        backing->local = true;
-        backing->kernel_io = true;
-        break;
+        G_GNUC_FALLTHROUGH;
     case BTRFS_SUPER_MAGIC: /* where a listing ends is settled when it is opened */
         backing->local = true;
         backing->kernel_io = true;

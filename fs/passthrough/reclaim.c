@@ -12,8 +12,7 @@
  */
 #include "fs/passthrough/reclaim.h"
 
-#include <sys/uio.h>
-#include <unistd.h>
+#include <errno.h>
 
 #include "fs/passthrough/operations.h"
 #include "fs/session/kernel-abi.h"
@@ -32,28 +31,18 @@ void fs_reclaim_init(FsReclaim *reclaim, unsigned limit)
 static bool ask_to_forget(FsPassthrough *pt, const uint64_t *nodes, uint32_t count)
 {
     struct fs_fuse_notify_prune_out prune = {.count = count};
-    struct fuse_out_header out = {
-        .len = (uint32_t)(sizeof(out) + sizeof(prune) + count * sizeof(*nodes)),
-        .error = FS_FUSE_NOTIFY_PRUNE,
-    };
-    struct iovec iov[] = {
-        {&out, sizeof(out)},
+    const struct iovec body[] = {
         {&prune, sizeof(prune)},
         {(void *)nodes, count * sizeof(*nodes)},
     };
-    if (!fs_session_begin_notification(pt->session)) {
-        return false;
-    }
-    ssize_t written = writev(fuse_session_fd(fs_session_fuse(pt->session)), iov, 3);
-    int error = written < 0 ? errno : 0;
+    int error = -fs_session_notify(pt->session, FS_FUSE_NOTIFY_PRUNE, body, G_N_ELEMENTS(body));
     bool unknown = error == EINVAL || error == ENOSYS;
-    fs_session_end_notification(pt->session);
     if (unknown && !atomic_exchange(&pt->reclaim.unsupported, true)) {
         g_message("the kernel cannot be asked to forget unused files (%s): at most %u files can be "
                   "known at a time (ulimit -n)",
                   g_strerror(error), pt->reclaim.limit);
     }
-    return written >= 0;
+    return error == 0;
 }
 
 /* The next inode that only the kernel holds, from the clock's hand on; 0: none in a whole round. */

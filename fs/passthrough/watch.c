@@ -32,7 +32,6 @@
 #include <sys/eventfd.h>
 #include <sys/fanotify.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -110,6 +109,11 @@ const char *fs_watch_explain(int error)
     }
 }
 
+static GHashTable *new_repeats(void)
+{
+    return g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
+}
+
 FsWatch *fs_watch_new(FsPassthrough *pt, GError **error)
 {
     int events = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_FID |
@@ -130,7 +134,7 @@ FsWatch *fs_watch_new(FsPassthrough *pt, GError **error)
     watch->events_fd = events;
     watch->kick_fd = kick;
     pthread_mutex_init(&watch->lock, NULL);
-    watch->repeats = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
+    watch->repeats = new_repeats();
     return watch;
 }
 
@@ -326,37 +330,24 @@ static void drop_name(FsWatch *watch, const FsInode *parent, const char *name, b
         .namelen = (uint32_t)strlen(name),
         .flags = expire ? FS_FUSE_EXPIRE_ONLY : 0,
     };
-    const size_t length = (size_t)entry.namelen + 1;
-    struct fuse_out_header out = {
-        .len = (uint32_t)(sizeof(out) + sizeof(entry) + length),
-        .error = FUSE_NOTIFY_INVAL_ENTRY,
-    };
-    const struct iovec iov[] = {
-        {&out, sizeof(out)}, {&entry, sizeof(entry)}, {(char *)name, length}};
-    if (!fs_session_begin_notification(watch->session)) {
-        return;
-    }
-    if (writev(fuse_session_fd(fs_session_fuse(watch->session)), iov, G_N_ELEMENTS(iov)) >= 0) {
+    const struct iovec body[] = {{&entry, sizeof(entry)}, {(char *)name, entry.namelen + 1}};
+    if (fs_session_notify(watch->session, FUSE_NOTIFY_INVAL_ENTRY, body, G_N_ELEMENTS(body)) == 0) {
         fs_count(&watch->notifications);
     }
-    fs_session_end_notification(watch->session);
 }
 
 static void drop_all_names(FsWatch *watch)
 {
-    struct fuse_out_header out = {.len = sizeof(out), .error = FS_FUSE_NOTIFY_INC_EPOCH};
-    struct iovec iov = {&out, sizeof(out)};
-    if (!atomic_load(&watch->can_epoch) || !fs_session_begin_notification(watch->session)) {
+    if (!atomic_load(&watch->can_epoch)) {
         return;
     }
-    if (writev(fuse_session_fd(fs_session_fuse(watch->session)), &iov, 1) < 0 &&
-        !atomic_load(&watch->stopping)) {
+    int error = fs_session_notify(watch->session, FS_FUSE_NOTIFY_INC_EPOCH, NULL, 0);
+    if (error < 0 && error != -ECANCELED && !atomic_load(&watch->stopping)) {
         atomic_store(&watch->can_epoch, false);
         g_warning("the kernel does not drop names (%s): what was told of them so far is believed "
                   "until its time is over",
-                  g_strerror(errno));
+                  g_strerror(-error));
     }
-    fs_session_end_notification(watch->session);
 }
 
 /* @offset: from where on the pages are dropped, too; or NO_PAGES. */
@@ -386,7 +377,7 @@ static void repeat_now(FsWatch *watch)
     }
     g_autoptr(GHashTable) due = watch->repeats;
     const bool all = watch->repeat_all;
-    watch->repeats = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
+    watch->repeats = new_repeats();
     watch->repeat_all = false;
     if (all) {
         drop_all_inodes(watch);

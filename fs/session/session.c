@@ -32,6 +32,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "fs/session/kernel-abi.h"
 #include "fs/session/log.h"
 #include "fs/session/mount.h"
 #include "fs/session/ops.h"
@@ -40,6 +41,7 @@
 
 #define NOTIFY_THREADS       4
 #define NOTIFICATION_STEP_US 1000
+#define NOTIFICATION_PIECES  2
 /** How long an abort may take until the session is reported as ended anyway. */
 #define ABORT_TIMEOUT_MS 1000
 /** How long requests in flight are waited for after the connection is gone. */
@@ -198,6 +200,25 @@ bool fs_session_begin_notification(FsSession *session)
         return false;
     }
     return true;
+}
+
+int fs_session_notify(FsSession *session, int code, const struct iovec *body, size_t count)
+{
+    struct fuse_out_header out = {.len = sizeof(out), .error = code};
+    struct iovec iov[1 + NOTIFICATION_PIECES] = {{&out, sizeof(out)}};
+
+    assert(count <= NOTIFICATION_PIECES);
+    for (size_t i = 0; i < count; i++) {
+        iov[1 + i] = body[i];
+        out.len += (uint32_t)body[i].iov_len;
+    }
+    if (!fs_session_begin_notification(session)) {
+        return -ECANCELED;
+    }
+    ssize_t written = writev(fuse_session_fd(session->fuse), iov, (int)count + 1);
+    int error = written < 0 ? -errno : 0;
+    fs_session_end_notification(session);
+    return error;
 }
 
 static bool notifications_under_way(FsSession *session)

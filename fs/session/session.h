@@ -11,6 +11,8 @@
 #ifndef SLUICE_FS_SESSION_SESSION_H
 #define SLUICE_FS_SESSION_SESSION_H
 
+#include <sys/uio.h>
+
 #include <glib.h>
 
 #include "aio/context.h"
@@ -107,6 +109,13 @@ AioPool *fs_session_notify_pool(FsSession *session);
  */
 bool fs_session_begin_notification(FsSession *session) G_GNUC_WARN_UNUSED_RESULT;
 void fs_session_end_notification(FsSession *session);
+
+/**
+ * Send a notification that libfuse does not know, in such brackets: @code of enum
+ * fuse_notify_code with @count (2 at most) pieces of body. 0; -ECANCELED: none may begin any more;
+ * or negative errno. Any thread.
+ */
+int fs_session_notify(FsSession *session, int code, const struct iovec *body, size_t count);
 
 /** libfuse's session, for notifications. Any thread. */
 struct fuse_session *fs_session_fuse(FsSession *session);

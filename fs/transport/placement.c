@@ -11,8 +11,7 @@
 /** Its place is looked at once in so many requests: others may move it. */
 #define LOOK_REQUESTS 1024
 /** The number of a queue, and so of a CPU, has 16 bits. */
-#define MOST_CPUS   (UINT16_MAX + 1)
-#define ONLINE_CPUS "/sys/devices/system/cpu/online"
+#define MOST_CPUS (UINT16_MAX + 1)
 
 static void free_cpus(cpu_set_t *cpus)
 {
@@ -35,14 +34,6 @@ static bool keep_allowed(size_t size, cpu_set_t *cpus)
     return any;
 }
 
-/** CPUs of the machine; some C libraries' sysconf(3) counts this thread's. 0: not known. */
-static unsigned count_online(void)
-{
-    g_autofree char *list = NULL;
-
-    return g_file_get_contents(ONLINE_CPUS, &list, NULL, NULL) ? fs_queues_parse(list) : 0;
-}
-
 void fs_placement_init(FsPlacement *placement, const unsigned *queues, unsigned count,
                        unsigned all_queues)
 {
@@ -61,7 +52,7 @@ void fs_placement_init(FsPlacement *placement, const unsigned *queues, unsigned 
             placement->cpus = g_steal_pointer(&cpus);
         }
     }
-    placement->online = count_online();
+    placement->online = fs_queues_count_online();
     /* not for one that has a real-time policy, or is to run when nothing else does */
     placement->may_wait = sched_getscheduler(0) == SCHED_OTHER;
     free_cpus(cpus);
@@ -95,7 +86,7 @@ static void give_up(FsPlacement *placement)
  */
 static bool may_go_back(FsPlacement *placement)
 {
-    const unsigned now = count_online();
+    const unsigned now = fs_queues_count_online();
     const bool all_online = now == 0 || now >= placement->online; /* 0: nobody knows */
 
     if (!all_online) {

@@ -4,7 +4,6 @@
 
 #include <glib.h>
 
-#define POSSIBLE_CPUS "/sys/devices/system/cpu/possible"
 /** More than any kernel is built for; the number of a queue has 16 bits. */
 #define MOST_CPUS 65535
 
@@ -40,11 +39,21 @@ unsigned fs_queues_parse(const char *list)
     }
 }
 
-unsigned fs_queues_count(void)
+static unsigned count_cpus(const char *path)
 {
     g_autofree char *list = NULL;
 
-    return g_file_get_contents(POSSIBLE_CPUS, &list, NULL, NULL) ? fs_queues_parse(list) : 0;
+    return g_file_get_contents(path, &list, NULL, NULL) ? fs_queues_parse(list) : 0;
+}
+
+unsigned fs_queues_count(void)
+{
+    return count_cpus("/sys/devices/system/cpu/possible");
+}
+
+unsigned fs_queues_count_online(void)
+{
+    return count_cpus("/sys/devices/system/cpu/online");
 }
 
 void fs_queues_order(unsigned *order, unsigned queues, const cpu_set_t *allowed, size_t size)

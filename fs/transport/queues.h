@@ -17,6 +17,9 @@ unsigned fs_queues_parse(const char *list);
  */
 unsigned fs_queues_count(void);
 
+/** CPUs that are online; some C libraries' sysconf(3) counts the thread's own. 0: not known. */
+unsigned fs_queues_count_online(void);
+
 /**
  * The order in which @queues are dealt out: first those of the CPUs in @allowed (@size bytes; may
  * be NULL), so that each worker gets one at which it may run, then the others.
