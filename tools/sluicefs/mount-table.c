@@ -139,24 +139,34 @@ GPtrArray *mount_table_ours(GError **error)
     return g_steal_pointer(&entries);
 }
 
-typedef bool MountMatch(const MountEntry *entry, guint64 wanted);
+typedef bool MountMatch(const MountEntry *entry, gconstpointer wanted);
 
-static bool matches_id(const MountEntry *entry, guint64 wanted)
+static bool matches_id(const MountEntry *entry, gconstpointer wanted)
 {
-    return entry->id == (int)wanted;
+    return entry->id == *(const int *)wanted;
 }
 
-static bool matches_device(const MountEntry *entry, guint64 wanted)
+static bool matches_device(const MountEntry *entry, gconstpointer wanted)
 {
-    return entry->device == (dev_t)wanted;
+    return entry->device == *(const dev_t *)wanted;
 }
 
-static MountEntry *find_entry(MountMatch *match, guint64 wanted, GError **error)
+static bool matches_file_system(const MountEntry *entry, gconstpointer wanted)
+{
+    const MountEntry *other = wanted;
+
+    return entry->device == other->device && strcmp(entry->type, other->type) == 0 &&
+           strcmp(entry->source, other->source) == 0;
+}
+
+/* The first that matches in @path, a mount table of a process. */
+static MountEntry *find_entry(const char *path, MountMatch *match, gconstpointer wanted,
+                              GError **error)
 {
     g_autofree char *table = NULL;
     g_auto(GStrv) lines = NULL;
 
-    if (!g_file_get_contents("/proc/self/mountinfo", &table, NULL, error)) {
+    if (!g_file_get_contents(path, &table, NULL, error)) {
         g_prefix_error(error, "cannot read the mount table: ");
         return NULL;
     }
@@ -175,33 +185,22 @@ static MountEntry *find_entry(MountMatch *match, guint64 wanted, GError **error)
 
 MountEntry *mount_table_find_id(int id, GError **error)
 {
-    return find_entry(matches_id, (guint64)id, error);
+    return find_entry("/proc/self/mountinfo", matches_id, &id, error);
 }
 
 MountEntry *mount_table_find_device(dev_t device, GError **error)
 {
-    return find_entry(matches_device, device, error);
+    return find_entry("/proc/self/mountinfo", matches_device, &device, error);
 }
 
 /* Whether the file system of @entry is mounted in the mount namespace of process @pid. */
 static bool is_mounted_for(const char *pid, const MountEntry *entry)
 {
     g_autofree char *path = g_strdup_printf("/proc/%s/mountinfo", pid);
-    g_autofree char *table = NULL;
-    g_auto(GStrv) lines = NULL;
-    bool found = false;
+    /* none as well if it has ended, or is not ours to look at */
+    g_autoptr(MountEntry) found = find_entry(path, matches_file_system, entry, NULL);
 
-    if (!g_file_get_contents(path, &table, NULL, NULL)) {
-        return false; /* it has ended, or is not ours to look at */
-    }
-    lines = g_strsplit(table, "\n", -1);
-    for (char **line = lines; *line != NULL && !found; line++) {
-        g_autoptr(MountEntry) other = mount_table_parse_line(*line);
-
-        found = other != NULL && other->device == entry->device &&
-                strcmp(other->type, entry->type) == 0 && strcmp(other->source, entry->source) == 0;
-    }
-    return found;
+    return found != NULL;
 }
 
 char *mount_table_elsewhere(const MountEntry *entry)
