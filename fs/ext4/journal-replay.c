@@ -20,7 +20,7 @@
  *   with their blocks, the crash may have come between: the log ends before it. (With checksums
  *   of version 1 only if no other commit follows.)
  *
- * The log is not trusted: one lap bounds each pass, and blocks stay inside of the file system.
+ * The log is not trusted: one lap bounds each pass, and blocks stay inside of the image.
  */
 #include "fs/ext4/journal-replay.h"
 

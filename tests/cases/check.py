@@ -66,6 +66,13 @@ def equal(actual, expected, what="value"):
     assert actual == expected, f"{what}: got {actual!r}, expected {expected!r}"
 
 
+def until(condition, what):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"not seen: {what}"
+        time.sleep(0.01)
+
+
 def as_user(uid, function, *arguments, gid=None, groups=()):
     """
     Call it in a child with this user id, the group of the same number (or gid) and groups; returns

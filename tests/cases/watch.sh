@@ -32,13 +32,6 @@ changes() {
 mnt, src = sys.argv[1:]
 
 
-def until(condition, what):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"not seen: {what}"
-        time.sleep(0.01)
-
-
 def content(name):
     try:
         return read_file(f"{mnt}/{name}")
@@ -123,14 +116,6 @@ mount --bind "$SRC/dir" "$SRC/bound"
 python "$MNT/dir" "$MNT/bound" <<'PYTHON'
 one, two = sys.argv[1:]
 
-
-def until(condition, what):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"not seen: {what}"
-        time.sleep(0.01)
-
-
 equal(os.path.exists(two + "/both"), False)
 write_file(one + "/both", b"one")
 until(lambda: os.path.exists(two + "/both") and read_file(two + "/both") == b"one", "a new name")
@@ -206,10 +191,7 @@ def state(base):
     return found
 
 
-deadline = time.monotonic() + 60
-while state(mnt) != state(src):
-    assert time.monotonic() < deadline, "old contents are still seen"
-    time.sleep(0.05)
+until(lambda: state(mnt) == state(src), "the last contents")
 PYTHON
 
 overflowed() {
