@@ -3,6 +3,7 @@
 #ifndef SLUICE_FS_DISK_DISK_INTERNAL_H
 #define SLUICE_FS_DISK_DISK_INTERNAL_H
 
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include "fs/block/node.h"
@@ -10,7 +11,22 @@
 #include "fs/disk/tree.h"
 #include "fs/session/session.h"
 
-#define DISK_ATTR_TIMEOUT 1.0 /* seconds: the image's times */
+#define DISK_ATTR_TIMEOUT   1.0 /* seconds: the image's times and space */
+#define DISK_PREFERRED_SIZE 4096
+
+/** What changes whenever something is written to the image. */
+typedef struct DiskState {
+    uint64_t changes; /* begun by us */
+    blkcnt_t blocks;  /* of the image */
+    struct timespec ctime;
+} DiskState;
+
+/** How much of a file is allocated; for those that it had to be looked for. */
+typedef struct DiskSpace {
+    bool known;
+    DiskState state; /* when it was looked for */
+    uint64_t bytes;
+} DiskSpace;
 
 struct FsDisk {
     BlockNode *node; /* referenced */
@@ -18,23 +34,43 @@ struct FsDisk {
     bool one_file;
     struct stat image; /* when it was opened */
     int image_fd;      /* the node's; -1: not known */
+    pthread_mutex_t space_lock;
+    DiskSpace *space; /* by inode number - 1; under the lock */
     _Atomic(uint64_t) reads, writes, flushes, zeroes;
 };
 
+typedef struct DiskIo DiskIo;
+
+/** The attributes of io->ino are known. The request may not be the thread's current one. */
+typedef void DiskAttrFn(DiskIo *io, const struct stat *attr);
+
 /* What a FUSE request remembers while its node works. */
-typedef struct DiskIo {
+struct DiskIo {
     BlockRequest block;
     FsRequest *request;
     BlockNode *node;
-    size_t length;              /* bytes to answer */
-    fuse_ino_t ino;             /* of a change of the size */
-    bool emptied;               /* a change of the size after which the kernel must look again */
-    bool cutting;               /* LSEEK's search is for a change of the size */
-    struct fuse_file_info file; /* to reply to OPEN */
-    int whence;                 /* of LSEEK */
-    int64_t at;                 /* where LSEEK is looking */
-    bool submitting, answered;
-} DiskIo;
+    size_t length;  /* bytes to answer */
+    fuse_ino_t ino; /* of attributes, or of a change of the size */
+    bool emptied;   /* a change of the size after which the kernel must look again */
+    bool cutting;   /* LSEEK's search is for a change of the size */
+    int whence;     /* of LSEEK */
+    int64_t size;   /* to answer to a change of it */
+    struct DiskWalk {
+        int64_t at; /* where it is looking */
+        bool submitting, answered;
+        bool (*look)(DiskIo *io);
+        void (*end)(DiskIo *io);
+    } walk;
+    union {
+        struct fuse_file_info file; /* to reply to OPEN */
+        struct DiskSearch {         /* for attributes */
+            DiskAttrFn *found;
+            DiskState state;
+            uint64_t bytes; /* that are allocated */
+            unsigned ranges;
+        } search;
+    };
+};
 
 static inline FsDisk *disk_of(fuse_req_t req)
 {
@@ -64,8 +100,17 @@ static inline DiskIo *disk_io_of(BlockRequest *block)
     return aio_container_of(block, DiskIo, block);
 }
 
-/** The attributes of an entry that exists. */
-struct stat disk_stat_of(const FsDisk *disk, uint64_t ino);
+/**
+ * Go through the ranges of io->node from @at on: look() is called for each, with the answer to
+ * BLOCK_STATUS in io->block and its place in io->walk.at, and returns whether to go on; end() is
+ * called behind the last. One of them answers the request, possibly before this returns.
+ */
+void disk_walk(DiskIo *io, int64_t at, bool (*look)(DiskIo *io), void (*end)(DiskIo *io));
+
+mode_t disk_mode_of(const FsDisk *disk, const DiskEntry *entry);
+
+/** Find the attributes of @ino, which exists; found() may be called before this returns. */
+void disk_find_attr(DiskIo *io, fuse_ino_t ino, DiskAttrFn *found);
 
 void disk_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void disk_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,

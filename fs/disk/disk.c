@@ -28,70 +28,27 @@
 
 static_assert(sizeof(DiskIo) <= FS_REQUEST_SCRATCH, "fits into a request's scratch room");
 
-#define FOREVER        86400.0
-#define PREFERRED_SIZE 4096
+#define FOREVER 86400.0
 
 static void count(_Atomic(uint64_t) *counter)
 {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* --- attributes --- */
+/* --- names --- */
 
-static mode_t mode_of(const FsDisk *disk, const DiskEntry *entry)
+static void entry_found(DiskIo *io, const struct stat *attr)
 {
-    const mode_t bits =
-        disk->image.st_mode & (entry->kind == DISK_FILE && entry->node->read_only ? 0444 : 0666);
-
-    switch (entry->kind) {
-    case DISK_FILE:
-        return S_IFREG | bits;
-    case DISK_LINK:
-        return S_IFLNK | 0777;
-    default:
-        /* Who may read may search. */
-        return S_IFDIR | (bits & 0444) | (bits & 0444) >> 2 | 0700;
-    }
-}
-
-struct stat disk_stat_of(const FsDisk *disk, uint64_t ino)
-{
-    const DiskEntry *entry = disk_tree_get(disk->tree, ino);
-    struct stat image = disk->image;
-    struct stat attr = {
-        .st_ino = ino,
-        .st_mode = mode_of(disk, entry),
-        .st_nlink = entry->kind == DISK_DIRECTORY ? 2 : 1,
-        .st_uid = disk->image.st_uid,
-        .st_gid = disk->image.st_gid,
-        .st_blksize = PREFERRED_SIZE,
-    };
-
-    if (disk->image_fd >= 0) {
-        fstat(disk->image_fd, &image); /* on failure as it was */
-    }
-    attr.st_atim = image.st_atim;
-    attr.st_mtim = image.st_mtim;
-    attr.st_ctim = image.st_ctim;
-    if (entry->kind == DISK_FILE) {
-        attr.st_size = entry->node->size;
-        attr.st_blocks = (attr.st_size + 511) / 512;
-    } else if (entry->kind == DISK_LINK) {
-        attr.st_size = (off_t)strlen(entry->target);
-    }
-    return attr;
-}
-
-static void reply_entry(fuse_req_t req, uint64_t ino)
-{
+    FsRequest *previous = fs_request_enter(io->request);
     const struct fuse_entry_param entry = {
-        .ino = ino,
-        .attr = disk_stat_of(disk_of(req), ino),
+        .ino = io->ino,
+        .attr = *attr,
         .attr_timeout = DISK_ATTR_TIMEOUT,
         .entry_timeout = FOREVER,
     };
 
-    fuse_reply_entry(req, &entry);
+    fuse_reply_entry(fs_request_fuse(io->request), &entry);
+    fs_request_leave(previous);
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -101,20 +58,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     if (ino == 0) {
         fuse_reply_err(req, ENOENT);
     } else {
-        reply_entry(req, ino);
+        disk_find_attr(disk_io_new(NULL), ino, entry_found);
     }
-}
-
-void disk_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    const FsDisk *disk = disk_of(req);
-
-    if (disk_tree_get(disk->tree, ino) == NULL) {
-        fuse_reply_err(req, ENOENT);
-        return;
-    }
-    const struct stat attr = disk_stat_of(disk, ino);
-    fuse_reply_attr(req, &attr, DISK_ATTR_TIMEOUT);
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -144,7 +89,7 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     for (uint64_t next = (uint64_t)off; next <= disk->tree->entries->len; next++) {
         const uint64_t shown = next == 0 ? ino : next == 1 ? directory->parent : next;
         const DiskEntry *entry = disk_tree_get(disk->tree, shown);
-        const struct stat attr = {.st_ino = shown, .st_mode = mode_of(disk, entry)};
+        const struct stat attr = {.st_ino = shown, .st_mode = disk_mode_of(disk, entry)};
         const char *name = next == 0 ? "." : next == 1 ? ".." : entry->name;
 
         if (next > 1 && entry->parent != ino) {
@@ -317,9 +262,9 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
     const FsDisk *disk = disk_of(req);
     const struct statvfs info = {
-        .f_bsize = PREFERRED_SIZE,
-        .f_frsize = PREFERRED_SIZE,
-        .f_blocks = (fsblkcnt_t)(disk->node->size / PREFERRED_SIZE),
+        .f_bsize = DISK_PREFERRED_SIZE,
+        .f_frsize = DISK_PREFERRED_SIZE,
+        .f_blocks = (fsblkcnt_t)(disk->node->size / DISK_PREFERRED_SIZE),
         .f_files = disk->tree->entries->len,
         .f_namemax = 255,
     };
@@ -369,6 +314,8 @@ FsDisk *disk_new(BlockNode *node, const DiskTable *table, const DiskPartition *o
     disk = g_new0(FsDisk, 1);
     disk->node = block_node_ref(node);
     disk->tree = tree;
+    disk->space = g_new0(DiskSpace, tree->entries->len);
+    pthread_mutex_init(&disk->space_lock, NULL);
     for (guint i = 0; i < tree->entries->len; i++) {
         files += g_array_index(tree->entries, DiskEntry, i).kind == DISK_FILE;
     }
@@ -399,6 +346,8 @@ bool disk_flush(FsDisk *disk, GError **error)
 void disk_free(FsDisk *disk)
 {
     disk_tree_free(disk->tree);
+    pthread_mutex_destroy(&disk->space_lock);
+    g_free(disk->space);
     block_node_unref(disk->node);
     g_free(disk);
 }

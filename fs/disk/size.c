@@ -5,21 +5,23 @@
 
 #include "fs/disk/disk-internal.h"
 
-/* --- LSEEK, and whether there is data: ask for one range after the other --- */
+/* --- LSEEK, and whether there is data --- */
+
+static void size_known(DiskIo *io, const struct stat *attr)
+{
+    FsRequest *previous = fs_request_enter(io->request);
+    struct stat shown = *attr;
+
+    shown.st_size = MIN(shown.st_size, io->size);
+    fuse_reply_attr(fs_request_fuse(io->request), &shown,
+                    io->size < attr->st_size ? 0 : DISK_ATTR_TIMEOUT);
+    fs_request_leave(previous);
+}
 
 static void reply_attr(DiskIo *io, int64_t size)
 {
-    FsRequest *previous = fs_request_enter(io->request);
-    fuse_req_t req = fs_request_fuse(io->request);
-    struct stat attr = disk_stat_of(disk_of(req), io->ino);
-
-    if (size < attr.st_size) {
-        attr.st_size = size;
-        fuse_reply_attr(req, &attr, 0);
-    } else {
-        fuse_reply_attr(req, &attr, DISK_ATTR_TIMEOUT);
-    }
-    fs_request_leave(previous);
+    io->size = size;
+    disk_find_attr(io, io->ino, size_known);
 }
 
 /* What was looked for is at @offset; -1: nowhere. */
@@ -37,52 +39,22 @@ static void seek_answer(DiskIo *io, int64_t offset)
     }
 }
 
-/* Look at the range that has been asked for; false: it has been answered. */
-static bool seek_goes_on(DiskIo *io)
+static bool seek_look(DiskIo *io)
 {
     if (io->block.result < 0) {
         fs_request_reply_error(io->request, -io->block.result);
         return false;
     }
     if (((io->block.status & BLOCK_STATUS_DATA) != 0) == (io->whence == SEEK_DATA)) {
-        seek_answer(io, io->at);
+        seek_answer(io, io->walk.at);
         return false;
     }
-    io->at += (int64_t)io->block.run;
     return true;
 }
 
-static void seek_done(BlockRequest *block);
-
-/* Ranges that are answered at once make a loop here, and no recursion: there may be very many. */
-static void seek(DiskIo *io)
+static void seek_end(DiskIo *io)
 {
-    const int64_t size = io->node->size;
-
-    do {
-        if (io->at >= size) {
-            seek_answer(io, io->whence == SEEK_DATA ? -1 : size); /* the end is a hole */
-            return;
-        }
-        block_request_init(&io->block, BLOCK_STATUS, NULL, (uint64_t)(size - io->at), io->at);
-        io->answered = false;
-        io->submitting = true;
-        block_submit(io->node, &io->block, seek_done);
-        io->submitting = false;
-        if (!io->answered) {
-            return; /* seek_done() goes on */
-        }
-    } while (seek_goes_on(io));
-}
-
-static void seek_done(BlockRequest *block)
-{
-    DiskIo *io = disk_io_of(block);
-
-    io->answered = true;
-    if (!io->submitting && seek_goes_on(io)) {
-        seek(io);
-    }
+    seek_answer(io, io->whence == SEEK_DATA ? -1 : io->node->size); /* the end is a hole */
 }
 
 void disk_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
@@ -98,8 +70,7 @@ void disk_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct
 
         io->whence = whence;
         io->cutting = false;
-        io->at = off;
-        seek(io);
+        disk_walk(io, off, seek_look, seek_end);
     }
 }
 
@@ -141,8 +112,7 @@ static void set_size(fuse_req_t req, fuse_ino_t ino, const DiskEntry *entry, int
     } else if (size < now) {
         io->cutting = true;
         io->whence = SEEK_DATA;
-        io->at = size;
-        seek(io);
+        disk_walk(io, size, seek_look, seek_end);
     } else if (entry->node == disk->node) {
         block_request_init(&io->block, BLOCK_GROW, NULL, 0, size);
         block_submit(entry->node, &io->block, size_done);
