@@ -29,7 +29,8 @@ bool fs_dirs_need_no_opening(const FsPassthrough *pt)
      * connection, and any file system may be mounted below the source later.
      */
     return pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS && !pt->watch &&
-           pt->params.default_permissions && pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL &&
+           !pt->params.strictatime && pt->params.default_permissions &&
+           pt->params.locks == FS_PASSTHROUGH_LOCKS_LOCAL &&
            pt->params.xdev == FS_PASSTHROUGH_XDEV_DENY && pt->root->backing->stable_positions;
 }
 

@@ -238,7 +238,7 @@ void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     fi->fh = fs_handle_id(handle);
-    if (pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS &&
+    if (pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS && !pt->params.strictatime &&
         !atomic_load_explicit(&inode->backing->unwatched, memory_order_relaxed)) {
         fi->cache_readdir = 1;
         fi->keep_cache = 1;

@@ -114,6 +114,9 @@ static void choose_caching(FsPassthrough *pt, FsRequest *request, FsHandle *hand
         return;
     }
     fs_handle_set_cached(handle);
+    if (pt->params.strictatime) {
+        return; /* what the kernel has pages of is read without us, and no time moves */
+    }
     fi->keep_cache = (pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS &&
                       !atomic_load_explicit(&inode->backing->unwatched, memory_order_relaxed)) ||
                      (fstat(handle->fd, &st) == 0 && fs_inode_pages_valid(inode, &st));

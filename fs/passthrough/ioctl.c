@@ -108,6 +108,8 @@ void fs_op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
     } else if (rule->root_only &&
                (!fs_caller_is_root(fuse_req_ctx(req)) || !fs_caller_is_admin(fuse_req_ctx(req)))) {
         error = EPERM;
+    } else if (command == FITRIM && pt->params.no_trim) {
+        error = EROFS;
     } else if (in_size < rule->in || out_size < rule->out) {
         error = EINVAL;
     }

@@ -8,7 +8,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
 #include <sched.h>
@@ -21,6 +20,7 @@
 #include "aio/error.h"
 
 #include "fs/passthrough/operations.h"
+#include "fs/passthrough/source.h"
 #include "fs/session/kernel-abi.h"
 #include "fs/session/read-ahead.h"
 
@@ -90,18 +90,6 @@ static void prepare_process(FsPassthrough *pt)
     if (pt->credentials.can_switch && setgroups(0, NULL) < 0) {
         g_warning("cannot drop supplementary groups: %s", g_strerror(errno));
     }
-}
-
-static int open_root(const FsPassthroughParams *params, GError **error)
-{
-    int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-    int fd = params->source ? open(params->source, flags) : openat(params->root_fd, ".", flags);
-    if (fd < 0) {
-        int saved = errno;
-        g_set_error(error, AIO_ERROR, saved, "cannot open the source '%s': %s",
-                    params->source ? params->source : "(descriptor)", g_strerror(saved));
-    }
-    return fd;
 }
 
 /* Have file handles of the source at hand if something may use them. False: they cannot be used. */
@@ -209,7 +197,7 @@ static void free_maps(FsPassthrough *pt)
 
 FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **error)
 {
-    int root = open_root(params, error);
+    int root = fs_source_open(params, error);
     if (root < 0) {
         return NULL;
     }

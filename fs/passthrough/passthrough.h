@@ -92,6 +92,8 @@ typedef struct FsPassthroughParams {
     bool writeback;        /**< the kernel collects writes; default: no */
     bool noatime;          /**< reading leaves the source's access times alone; default: no */
     bool nodiratime;       /**< the same for listing directories only; default: no */
+    bool strictatime;      /**< reading moves them always, where the daemon may; default: no */
+    bool no_trim;          /**< FITRIM is EROFS; default: no */
     bool xattr;            /**< extended attributes are offered; default: yes */
     const char *xattr_map; /**< rules of fs_xattr_map_new(); NULL (default): names are the same */
     /**

@@ -164,15 +164,37 @@ static void test_quoting(void)
 /* What mount(8) of util-linux 2.38 passes on, and more from fstab. */
 static void test_mount_words(void)
 {
-    g_autoptr(Options) options =
-        parse("-o rw,nosuid,nodev,noexec,relatime,noatime,sync,dirsync,user=joe,nofail,_netdev,"
-              "x-systemd.automount,X-mount.mkdir,comment=hello,auto,noauto,users,defaults,lazytime,"
-              "strictatime,user_id=0,group_id=0,uhelper=x");
+    g_autoptr(Options) options = parse(
+        "-o "
+        "rw,nosuid,nodev,noexec,strictatime,relatime,noatime,sync,dirsync,user=joe,nofail,_netdev,"
+        "x-systemd.automount,X-mount.mkdir,comment=hello,auto,noauto,users,defaults,lazytime,"
+        "user_id=0,group_id=0,uhelper=x");
 
     g_assert_cmphex(options->mount_set, ==,
                     MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_SYNCHRONOUS | MS_DIRSYNC);
-    g_assert_cmphex(options->mount_clear, ==, MS_RDONLY);
+    g_assert_cmphex(options->mount_clear, ==, MS_RDONLY | MS_STRICTATIME);
     g_assert_false(options->remount);
+}
+
+/* The last word about access times counts. */
+static void test_access_time_words(void)
+{
+    static const struct {
+        const char *arguments;
+        unsigned long set;
+    } rows[] = {
+        {"-o noatime,strictatime", MS_STRICTATIME},
+        {"-o strictatime,noatime", MS_NOATIME},
+        {"-o strictatime,relatime", 0},
+        {"-o strictatime,nostrictatime", 0},
+        {"-o relatime,strictatime", MS_STRICTATIME},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(Options) options = parse(rows[i].arguments);
+
+        g_assert_cmphex(options->mount_set, ==, rows[i].set);
+    }
 }
 
 static void test_mount_words_order(void)
@@ -333,6 +355,7 @@ int main(int argc, char **argv)
     g_test_add_func("/options/flags", test_flags);
     g_test_add_func("/options/quoting", test_quoting);
     g_test_add_func("/options/mount-words", test_mount_words);
+    g_test_add_func("/options/access-time-words", test_access_time_words);
     g_test_add_func("/options/mount-words-order", test_mount_words_order);
     g_test_add_func("/options/nosymfollow", test_nosymfollow);
     g_test_add_func("/options/context", test_context);

@@ -51,6 +51,9 @@ typedef struct Options {
     bool writeback, xattr, idmap, export_support, watch_source;
     char *xattrmap, *uidmap, *gidmap, *squash;
 
+    /* directory or image */
+    bool norecovery;
+
     /* disk */
     bool list;
     char *partition, *offset, *size, *l2_cache;
@@ -60,7 +63,7 @@ typedef struct Options {
     double wait;
 
     /* image */
-    bool files, norecovery, fakeroot;
+    bool files, fakeroot;
     int errors; /* ErrorsChoice */
     int uid, gid;
 

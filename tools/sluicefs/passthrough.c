@@ -54,6 +54,8 @@ static void *passthrough_open(const Options *options, const char *source, GError
     params.squash = options->squash;
     params.noatime = (options->mount_set & (MS_NOATIME | MS_RDONLY)) != 0;
     params.nodiratime = (options->mount_set & MS_NODIRATIME) != 0;
+    params.strictatime = !params.noatime && (options->mount_set & MS_STRICTATIME) != 0;
+    params.no_trim = options->norecovery;
     params.default_permissions = options->default_permissions;
     return fs_passthrough_new(&params, error);
 }
