@@ -24,22 +24,18 @@
  */
 #include "fs/passthrough/watch.h"
 
-#include <assert.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/fanotify.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
-
-#include <linux/magic.h>
 
 #include "aio/error.h"
 #include "fs/passthrough/operations.h"
 #include "fs/passthrough/watch-event.h"
+#include "fs/passthrough/watch-place.h"
 #include "fs/session/kernel-abi.h"
 
 #define BUFFER_BYTES   (64 * 1024)
@@ -52,16 +48,6 @@
 #define FILE_CHANGED   (PAGES_CHANGED | FAN_ATTRIB | FAN_MOVE_SELF)
 #define WATCHED_EVENTS (NAMES_CHANGED | FILE_CHANGED | FAN_ONDIR)
 
-/* A mount of a file system that is watched. */
-typedef struct Place {
-    struct Place *next;
-    FsInodeKey key; /* of any file on it */
-    _Atomic uint64_t fsid;
-    _Atomic int error;    /* 0, or why it cannot be watched */
-    _Atomic bool numbers; /* handles tell the number of the file */
-    FsFileHandle *like;   /* to open others where they do not; under the lock */
-} Place;
-
 /* A notification for an inode that the kernel did not know yet. */
 typedef struct Repeat {
     uint64_t id;
@@ -71,10 +57,9 @@ typedef struct Repeat {
 struct FsWatch {
     FsPassthrough *pt;
     FsSession *session;
-    int events_fd;           /* fanotify */
-    int kick_fd;             /* eventfd: begin or stop */
-    pthread_mutex_t lock;    /* to add or change a place */
-    _Atomic(Place *) places; /* only ever grows */
+    int events_fd; /* fanotify */
+    int kick_fd;   /* eventfd: begin or stop */
+    FsWatchPlaces places;
     _Atomic uint64_t sequence;
     _Atomic bool begun, stopping, can_epoch;
     _Atomic uint64_t received, own, notifications, overflows;
@@ -133,7 +118,8 @@ FsWatch *fs_watch_new(FsPassthrough *pt, GError **error)
     watch->pt = pt;
     watch->events_fd = events;
     watch->kick_fd = kick;
-    pthread_mutex_init(&watch->lock, NULL);
+    fs_watch_places_init(&watch->places, events, WATCHED_EVENTS, pt->resolver.proc_fd,
+                         &pt->inodes.mounts);
     watch->repeats = new_repeats();
     return watch;
 }
@@ -144,132 +130,22 @@ void fs_watch_free(FsWatch *watch)
         return;
     }
     g_assert(!watch->thread);
-    for (Place *place = atomic_load(&watch->places); place;) {
-        Place *next = place->next;
-        fs_file_handle_free(&watch->pt->inodes.mounts, place->like);
-        g_free(place);
-        place = next;
-    }
+    fs_watch_places_destroy(&watch->places);
     close(watch->events_fd);
     close(watch->kick_fd);
-    pthread_mutex_destroy(&watch->lock);
     g_hash_table_destroy(watch->repeats);
     g_free(watch);
 }
 
-/* --- what is watched --- */
-
-static Place *find_place(const FsWatch *watch, const FsInodeKey *key)
-{
-    Place *place = atomic_load_explicit(&watch->places, memory_order_acquire);
-    while (place && (place->key.dev != key->dev || place->key.mount_id != key->mount_id)) {
-        place = place->next;
-    }
-    return place;
-}
-
-/* Mark the file system of @fd, once more if it is marked. 0 or negative errno. */
-static int mark(FsWatch *watch, int fd, struct statfs *sfs)
-{
-    if (fstatfs(fd, sfs) < 0) {
-        return -errno;
-    }
-    FsProcName name = fs_resolve_proc_name(fd);
-    int result = fanotify_mark(watch->events_fd, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, WATCHED_EVENTS,
-                               watch->pt->resolver.proc_fd, name.text);
-    return result < 0 ? -errno : 0;
-}
-
-/*
- * Whether handles like @handle, of the file with number @ino, tell the number. Others have handles
- * of the same type and length with something else in it, which may look like it by chance.
- */
-static bool tells_number(const struct statfs *sfs, const FsHandleName *handle, uint64_t ino)
-{
-    uint64_t number;
-    switch ((unsigned long)sfs->f_type) {
-    case EXT4_SUPER_MAGIC: /* also ext2, ext3 */
-    case F2FS_SUPER_MAGIC:
-    case XFS_SUPER_MAGIC:
-    case TMPFS_MAGIC:
-        return fs_handle_number(handle, &number) && number == ino;
-    default:
-        return false;
-    }
-}
-
-/* Have what is needed to find the files of @place by their handles. 0 or negative errno. */
-static int settle_place_locked(FsWatch *watch, Place *place, int fd, const struct statx *stx,
-                               const struct statfs *sfs)
-{
-    FsMounts *mounts = &watch->pt->inodes.mounts;
-    FsHandleName handle;
-    int error = fs_file_handle_read(fd, &handle);
-    if (error) {
-        return error;
-    }
-    const bool numbers = tells_number(sfs, &handle, stx->stx_ino);
-    FsFileHandle *like = NULL;
-    if (!numbers) {
-        like = fs_file_handle_new(mounts, &handle, fd, stx->stx_mode);
-        int opened = like ? fs_file_handle_open(like) : -EOPNOTSUPP;
-        if (opened < 0) {
-            fs_file_handle_free(mounts, like);
-            return opened;
-        }
-        close(opened);
-    }
-    fs_file_handle_free(mounts, place->like);
-    place->like = like;
-    atomic_store(&place->numbers, numbers);
-    return 0;
-}
-
-/* Mark @place and note how to find its files. 0 or negative errno; then it is as it was. */
-static int watch_place_locked(FsWatch *watch, Place *place, int fd, const struct statx *stx)
-{
-    struct statfs sfs;
-    uint64_t fsid;
-    static_assert(sizeof(sfs.f_fsid) == sizeof(fsid), "64 bits");
-    int error = mark(watch, fd, &sfs);
-    if (!error) {
-        error = settle_place_locked(watch, place, fd, stx, &sfs);
-    }
-    if (!error) {
-        memcpy(&fsid, &sfs.f_fsid, sizeof(fsid));
-        atomic_store(&place->fsid, fsid);
-    }
-    return error;
-}
-
 int fs_watch_place(FsWatch *watch, int fd, const struct statx *stx)
 {
-    const FsInodeKey key = fs_inode_key_of(stx);
-    Place *place = find_place(watch, &key);
-    /* both numbers may have been those of another mount before, whose mark has gone with it */
-    const bool again = stx->stx_attributes & STATX_ATTR_MOUNT_ROOT;
-    if (place && !again) {
-        return atomic_load(&place->error);
-    }
-    pthread_mutex_lock(&watch->lock);
-    place = find_place(watch, &key);
-    const bool known = place;
-    if (!known) {
-        place = g_new0(Place, 1);
-        place->key = key;
-    }
-    int error = watch_place_locked(watch, place, fd, stx);
-    if (error && error != atomic_load(&place->error) && watch->session) {
+    bool news;
+    int error = fs_watch_places_add(&watch->places, fd, stx, &news);
+    if (error && news && watch->session) {
         g_message("a file system of the source cannot be watched: %s%s; what others change "
                   "there is seen within a second",
                   g_strerror(-error), fs_watch_explain(-error));
     }
-    atomic_store(&place->error, error);
-    if (!known) {
-        place->next = atomic_load_explicit(&watch->places, memory_order_relaxed);
-        atomic_store_explicit(&watch->places, place, memory_order_release);
-    }
-    pthread_mutex_unlock(&watch->lock);
     return error;
 }
 
@@ -409,41 +285,14 @@ static int wait_ms(const FsWatch *watch)
 
 /* --- events --- */
 
-/* The key of @file as it is known through @place. 0, -ESTALE: it has gone, or negative errno. */
-static int key_of(FsWatch *watch, const Place *place, const FsWatchFile *file, FsInodeKey *key)
-{
-    *key = place->key;
-    if (atomic_load(&place->numbers)) {
-        uint64_t number;
-        const bool found = fs_handle_number(&file->handle, &number);
-        key->ino = found ? number : 0;
-        return found ? 0 : -EIO;
-    }
-    struct statx stx;
-    pthread_mutex_lock(&watch->lock);
-    int fd = place->like ? fs_handle_open_name(place->like, &file->handle) : -ESTALE;
-    pthread_mutex_unlock(&watch->lock);
-    int error = fd < 0 ? fd : statx(fd, "", AT_EMPTY_PATH, STATX_INO, &stx) < 0 ? -errno : 0;
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (!error) {
-        key->ino = stx.stx_ino;
-    }
-    return error == -ENOENT ? -ESTALE : error;
-}
-
 /* Something was done to @file, or with @name in it if that is not NULL; by ourselves: @own. */
 static void file_changed(FsWatch *watch, const FsWatchFile *file, const char *name, off_t offset,
                          bool own)
 {
-    Place *place = atomic_load_explicit(&watch->places, memory_order_acquire);
-    for (; place; place = place->next) {
+    FsWatchPlace *place = NULL;
+    while ((place = fs_watch_places_next(&watch->places, place, file->fsid))) {
         FsInodeFound found = {.fd = -1, .handle = &file->handle};
-        if (atomic_load(&place->fsid) != file->fsid) {
-            continue;
-        }
-        int error = key_of(watch, place, file, &found.key);
+        int error = fs_watch_place_key(&watch->places, place, &file->handle, &found.key);
         if (error) {
             watch->lost |= error != -ESTALE;
             continue;
@@ -459,17 +308,6 @@ static void file_changed(FsWatch *watch, const FsWatchFile *file, const char *na
     }
 }
 
-/* Whether a file of the file system @fsid may be known twice, by two mounts. */
-static bool has_two_places(const FsWatch *watch, uint64_t fsid)
-{
-    unsigned count = 0;
-    const Place *place = atomic_load_explicit(&watch->places, memory_order_acquire);
-    for (; place; place = place->next) {
-        count += atomic_load(&place->fsid) == fsid;
-    }
-    return count >= 2;
-}
-
 static void handle_event(FsWatch *watch, const FsWatchEvent *event)
 {
     fs_count(&watch->received);
@@ -482,7 +320,7 @@ static void handle_event(FsWatch *watch, const FsWatchEvent *event)
     const bool has_any = event->has_file || event->has_dir;
     const FsWatchFile *file = event->has_file ? &event->file : &event->dir;
     const bool own = event->pid == getpid();
-    if (own && has_any && !has_two_places(watch, file->fsid)) {
+    if (own && has_any && !fs_watch_places_two(&watch->places, file->fsid)) {
         fs_count(&watch->own);
         return;
     }
