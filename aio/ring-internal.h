@@ -62,6 +62,14 @@ struct AioRing {
 /** Tag of SQEs that owe no CQE on success, and of messages from other rings. */
 #define AIO_RING_TAG_UNCOUNTED 1
 
+static inline void aio_ring_assert_owner(const AioRing *ring)
+{
+    g_assert(pthread_equal(ring->owner, pthread_self()));
+}
+
+/** Copy @budget completions at most into their handlers; the kernel is not entered. Their number. */
+unsigned aio_ring_walk(AioRing *ring, unsigned budget);
+
 /** A descriptor that becomes readable when there is something to reap, or negative errno. */
 int aio_ring_watch(AioRing *ring);
 /** Take note of its signal before reaping. */

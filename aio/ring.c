@@ -33,17 +33,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "aio/batch.h"
 #include "aio/context-internal.h"
-
-static void assert_owner(const AioRing *ring)
-{
-    g_assert(pthread_equal(ring->owner, pthread_self()));
-}
 
 static unsigned ring_queued(const AioRing *ring)
 {
@@ -139,7 +132,7 @@ int aio_ring_submit(AioRing *ring)
     int result = 0;
     bool again = false;
 
-    assert_owner(ring);
+    aio_ring_assert_owner(ring);
     ring_refill(ring);
     while (ring_queued(ring) > 0) {
         unsigned queued = ring_queued(ring);
@@ -199,7 +192,7 @@ static void ring_submit_deferred(void *opaque)
 
 void aio_ring_add(AioRing *ring, AioPrepareFn *prepare, void *opaque, CqeHandler *handler)
 {
-    assert_owner(ring);
+    aio_ring_assert_owner(ring);
     if (handler) {
         g_assert(!handler->busy);
         handler->busy = true;
@@ -239,7 +232,7 @@ void aio_ring_add(AioRing *ring, AioPrepareFn *prepare, void *opaque, CqeHandler
 
 void aio_ring_reserve(AioRing *ring, unsigned n)
 {
-    assert_owner(ring);
+    aio_ring_assert_owner(ring);
     g_assert(n <= ring->uring.sq.ring_entries);
     g_assert(ring->reserved == 0);
     ring->reserved = n;
@@ -321,7 +314,7 @@ static void ring_complete(AioRing *ring, const struct io_uring_cqe *cqe)
 }
 
 /* Take what is in the CQ now, at most @budget. */
-static unsigned ring_walk(AioRing *ring, unsigned budget)
+unsigned aio_ring_walk(AioRing *ring, unsigned budget)
 {
     struct io_uring_cqe *cqe;
     unsigned head, taken = 0;
@@ -348,12 +341,12 @@ unsigned aio_ring_reap(AioRing *ring, unsigned budget)
 {
     unsigned taken = 0;
 
-    assert_owner(ring);
+    aio_ring_assert_owner(ring);
     if (budget == 0) {
         budget = ring->uring.cq.ring_entries;
     }
     while (taken < budget) {
-        taken += ring_walk(ring, budget - taken);
+        taken += aio_ring_walk(ring, budget - taken);
         unsigned flags = __atomic_load_n(ring->uring.sq.kflags, __ATOMIC_RELAXED);
         if (taken == budget || !(flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))) {
             break;
@@ -425,7 +418,7 @@ int aio_ring_wait(AioRing *ring, int64_t timeout_ns)
 {
     unsigned taken = 0;
 
-    assert_owner(ring);
+    aio_ring_assert_owner(ring);
     /* Submit separately where a test watches submissions or the pass must retry. */
     if (timeout_ns == 0 || ring->submit != io_uring_submit || ring->blocked ||
         io_uring_cq_ready(&ring->uring) > 0) {
@@ -492,7 +485,7 @@ void aio_ring_free(AioRing *ring)
     if (!ring) {
         return;
     }
-    assert_owner(ring);
+    aio_ring_assert_owner(ring);
     while (!aio_ring_is_drained(ring)) {
         if (!ring->ready_head) {
             (void)aio_ring_wait(ring, -1);
@@ -506,115 +499,4 @@ void aio_ring_free(AioRing *ring)
     aio_ring_queue_exit(&ring->uring);
     aio_backlog_fini(&ring->backlog);
     g_free(ring);
-}
-
-/*
- * -- Rings watched through a descriptor --
- *
- * The ring's own descriptor is no use with DEFER_TASKRUN: deferred work raises
- * the task-run flag but does not wake who polls the ring (measured on 6.18). A
- * registered eventfd is signalled for both.
- */
-
-int aio_ring_watch(AioRing *ring)
-{
-    g_assert(ring->event_fd < 0);
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (fd < 0) {
-        return -errno;
-    }
-    int ret = io_uring_register_eventfd(&ring->uring, fd);
-    if (ret < 0) {
-        close(fd);
-        return ret;
-    }
-    ring->event_fd = fd;
-    return fd;
-}
-
-void aio_ring_clear_watch(AioRing *ring)
-{
-    uint64_t count;
-    ssize_t ret = read(ring->event_fd, &count, sizeof(count));
-    (void)ret; /* EAGAIN: not signalled */
-}
-
-void aio_ring_unwatch(AioRing *ring)
-{
-    if (ring->event_fd >= 0) {
-        (void)io_uring_unregister_eventfd(&ring->uring);
-        close(ring->event_fd);
-        ring->event_fd = -1;
-    }
-}
-
-static void ring_progress(void *opaque)
-{
-    AioRing *ring = opaque;
-    aio_ring_reap(ring, 0);
-    aio_ring_dispatch(ring);
-    if (aio_ring_queued(ring) > 0) {
-        (void)aio_ring_submit(ring);
-    }
-}
-
-static void ring_event(void *opaque)
-{
-    aio_ring_clear_watch(opaque);
-    ring_progress(opaque);
-}
-
-static bool ring_poll(void *opaque)
-{
-    return aio_ring_has_completions(opaque);
-}
-
-/* A polled ring completes nothing by itself: look as long as something is in flight. */
-static void ring_iopoll(void *opaque)
-{
-    AioRing *ring = opaque;
-    (void)aio_ring_submit(ring);
-    aio_counter_add(&ring->counters->enters, 1);
-    (void)io_uring_get_events(&ring->uring);
-    ring_walk(ring, ring->uring.cq.ring_entries);
-    aio_ring_dispatch(ring);
-    if (ring->iopoll_bh && ring->outstanding + ring->backlog.count > 0) {
-        aio_bh_schedule(ring->iopoll_bh);
-    }
-}
-
-int aio_ring_attach(AioRing *ring, AioContext *ctx)
-{
-    static const AioFdOps ops = {
-        .read = ring_event, .poll = ring_poll, .poll_ready = ring_progress};
-
-    assert_owner(ring);
-    g_assert(!ring->ctx && aio_context_is_home(ctx));
-    if (ring->setup_flags & IORING_SETUP_IOPOLL) {
-        ring->iopoll_bh = aio_bh_new(ctx, ring_iopoll, ring);
-    } else {
-        int fd = aio_ring_watch(ring);
-        if (fd < 0) {
-            return fd;
-        }
-        aio_set_fd_handler(ctx, fd, &ops, ring);
-    }
-    ring->ctx = ctx;
-    ring->counters = aio_context_counters(ctx);
-    return 0;
-}
-
-void aio_ring_detach(AioRing *ring)
-{
-    assert_owner(ring);
-    g_assert(ring->ctx && ring->outstanding == 0 && ring->backlog.count == 0);
-    if (ring->iopoll_bh) {
-        aio_bh_delete(ring->iopoll_bh);
-        ring->iopoll_bh = NULL;
-    } else {
-        aio_set_fd_handler(ring->ctx, ring->event_fd, NULL, NULL);
-        aio_ring_unwatch(ring);
-    }
-    ring->ctx = NULL;
-    ring->counters = &ring->own_counters;
 }
