@@ -67,7 +67,7 @@ static inline void aio_ring_assert_owner(const AioRing *ring)
     g_assert(pthread_equal(ring->owner, pthread_self()));
 }
 
-/** Copy @budget completions at most into their handlers; the kernel is not entered. Their number. */
+/** Copy @budget completions at most into their handlers, without entering the kernel. How many. */
 unsigned aio_ring_walk(AioRing *ring, unsigned budget);
 
 /** A descriptor that becomes readable when there is something to reap, or negative errno. */
