@@ -19,6 +19,14 @@
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
 
+#ifndef EXFAT_SUPER_MAGIC
+#define EXFAT_SUPER_MAGIC 0x2011BAB0
+#endif
+
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
+
 #define NUMBER_BITS 48 /* of a number that are never changed */
 #define PREFIXES    (1u << (64 - NUMBER_BITS))
 #define LEARNED     (UINT64_C(1) << 32)
@@ -78,6 +86,17 @@ static void classify(FsBacking *backing, int fd)
     case RAMFS_MAGIC:
         backing->local = true;
         backing->in_memory = true;
+        break;
+    case OVERLAYFS_SUPER_MAGIC:
+        backing->fid_marks = true;
+        break;
+    case EXFAT_SUPER_MAGIC:
+    case MSDOS_SUPER_MAGIC: /* a file has another number each time that the kernel reads it */
+        backing->fleeting_handles = true;
+        backing->no_marks = true;
+        break;
+    case FUSE_SUPER_MAGIC:
+        backing->fleeting_handles = true;
         break;
     default:
         break;

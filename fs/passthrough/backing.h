@@ -25,6 +25,9 @@ typedef struct FsBacking {
     bool in_memory;         /**< reading never waits for a device */
     bool kernel_io;         /**< known to do well under kernel passthrough, O_DIRECT included */
     bool stable_positions;  /**< in directories: they mean the same to every descriptor */
+    bool fleeting_handles;  /**< a handle ends when the kernel forgets the file there */
+    bool fid_marks;         /**< handles that can only be compared are good for that */
+    _Atomic bool no_marks;  /**< nothing tells a file from another one with its number */
     _Atomic bool unwatched; /**< others' changes are to be seen, but not told */
     _Atomic bool no_nowait_read;  /**< RWF_NOWAIT reads answer EOPNOTSUPP */
     _Atomic bool no_handles;      /**< name_to_handle_at(2) answers EOPNOTSUPP */

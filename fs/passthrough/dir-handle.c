@@ -42,13 +42,18 @@ int fs_dir_handle_open(FsPassthrough *pt, FsInode *inode, FsHandle **handle)
     if (path.fd < 0) {
         return path.fd;
     }
-    int fd =
-        openat(path.fd, ".", flags | (pt->params.noatime || pt->params.nodiratime ? O_NOATIME : 0));
-    if (fd < 0 && errno == EPERM) {
-        fd = openat(path.fd, ".", flags); /* only the owner may have O_NOATIME */
-    }
+    const int no_atime = pt->params.noatime || pt->params.nodiratime ? O_NOATIME : 0;
+    int fd;
+    FsRoom room = {0};
+    do {
+        fd = openat(path.fd, ".", flags | no_atime);
+        if (fd < 0 && errno == EPERM) {
+            fd = openat(path.fd, ".", flags); /* only the owner may have O_NOATIME */
+        }
+        fd = fd < 0 ? (errno == EMFILE ? -ENFILE : -errno) : fd;
+    } while (fs_inodes_room_made(&pt->inodes, fd, &room));
     if (fd < 0) {
-        return errno == EMFILE ? -ENFILE : -errno;
+        return fd;
     }
     FsDirStream *stream = fs_dir_stream_new();
     if (stream) {

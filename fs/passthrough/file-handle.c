@@ -19,6 +19,10 @@
 
 #include <glib.h>
 
+#ifndef AT_HANDLE_FID
+#define AT_HANDLE_FID 0x200
+#endif
+
 struct FsMount {
     FsMount *next;
     int id;
@@ -51,16 +55,27 @@ void fs_mounts_fini(FsMounts *mounts)
     pthread_mutex_destroy(&mounts->lock);
 }
 
-int fs_file_handle_read(int fd, FsHandleName *name)
+static int read_handle(int fd, int how, FsHandleName *name)
 {
     HandleRoom room = {.handle.handle_bytes = sizeof(name->name)};
-    if (name_to_handle_at(fd, "", &room.handle, &name->mount_id, AT_EMPTY_PATH) < 0) {
+    if (name_to_handle_at(fd, "", &room.handle, &name->mount_id, AT_EMPTY_PATH | how) < 0) {
         return errno == EOVERFLOW ? -EOPNOTSUPP : -errno;
     }
     name->length = room.handle.handle_bytes;
     name->type = room.handle.handle_type;
     memcpy(name->name, room.handle.f_handle, name->length);
     return 0;
+}
+
+int fs_file_handle_read(int fd, FsHandleName *name)
+{
+    return read_handle(fd, 0, name);
+}
+
+int fs_file_handle_read_to_compare(int fd, FsHandleName *name)
+{
+    int error = read_handle(fd, AT_HANDLE_FID, name);
+    return error == -EINVAL ? -EOPNOTSUPP : error; /* before Linux 6.5 */
 }
 
 static int open_handle(int mount, const void *bytes, unsigned length, int type)

@@ -45,6 +45,9 @@ int fs_file_handle_probe(int dir, FsHandleName *name);
 /** The handle of the file behind @fd (O_PATH). 0 or negative errno. Any thread. */
 int fs_file_handle_read(int fd, FsHandleName *name);
 
+/** The same for a handle that need not be one that can be opened (Linux 6.5). */
+int fs_file_handle_read_to_compare(int fd, FsHandleName *name);
+
 /**
  * Keep @name, of the file behind @fd (O_PATH). A mount becomes known by the first
  * directory on it. NULL: its mount is not known and this is no directory, or

@@ -47,7 +47,12 @@ static int open_path(FsPassthrough *pt, int path_fd, int flags)
 static int open_once(FsPassthrough *pt, const FsInode *inode, int flags)
 {
     g_auto(FsPathFd) path = fs_inode_path(inode);
-    return path.fd < 0 ? path.fd : open_path(pt, path.fd, flags);
+    int fd;
+    FsRoom room = {0};
+    do {
+        fd = path.fd < 0 ? path.fd : open_path(pt, path.fd, flags);
+    } while (fs_inodes_room_made(&pt->inodes, fd, &room));
+    return fd;
 }
 
 int fs_open_inode(FsPassthrough *pt, const FsInode *inode, int client_flags, bool may_wait,
@@ -247,15 +252,21 @@ void fs_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     open_existing(fs_request_current(), &call);
 }
 
-/* Answer a CREATE or TMPFILE with the new file behind @fd, which is consumed. */
-static void reply_created(fuse_req_t req, OpenCall *call, int fd, int flags)
+/* Answer a CREATE or TMPFILE (without name) with the new file behind @fd, which is consumed. */
+static void reply_created(fuse_req_t req, OpenCall *call, int fd, int flags, const FsInode *parent,
+                          const char *name)
 {
     FsPassthrough *pt = call->pt;
     struct statx stx;
-    int path_fd = fs_resolve_path_of(&pt->resolver, fd);
+    int path_fd;
+    FsRoom room = {0};
+    do {
+        path_fd = fs_resolve_path_of(&pt->resolver, fd);
+    } while (fs_inodes_room_made(&pt->inodes, path_fd, &room));
     int error = path_fd < 0 ? path_fd : fs_resolve_statx(path_fd, &stx);
     if (!error) {
-        error = fs_entry_from_descriptor(pt, path_fd, &stx, &call->entry, &call->inode);
+        error =
+            fs_entry_from_descriptor(pt, path_fd, &stx, parent, name, &call->entry, &call->inode);
     } else if (path_fd >= 0) {
         close(path_fd);
     }
@@ -322,6 +333,23 @@ static bool create_existing(fuse_req_t req, OpenCall *call, const FsInode *paren
     return true;
 }
 
+/* Descriptor of the new file @name of @creator, or negative errno. */
+static int create_file(FsPassthrough *pt, int parent_fd, const char *name, int flags, mode_t mode,
+                       const FsIdentity *creator)
+{
+    int fd;
+    FsRoom room = {0};
+    do {
+        FsCredentialsSaved saved;
+        fd = fs_credentials_enter(&pt->credentials, creator, &saved);
+        if (fd == 0) {
+            fd = fs_resolve_create(&pt->resolver, parent_fd, name, flags, mode);
+            fs_credentials_leave(&pt->credentials, &saved);
+        }
+    } while (fs_inodes_room_made(&pt->inodes, fd, &room));
+    return fd;
+}
+
 void fs_op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t mode,
                   struct fuse_file_info *fi)
 {
@@ -338,14 +366,9 @@ void fs_op_create(fuse_req_t req, fuse_ino_t parent_id, const char *name, mode_t
     mode = fs_creation_mode(req, path.fd, mode);
     int flags = fs_open_flags(pt, fi->flags) & ~O_TRUNC;
     for (int i = 0; i < CREATE_RETRIES; i++) {
-        FsCredentialsSaved saved;
-        int fd = fs_credentials_enter(&pt->credentials, &creator, &saved);
-        if (fd == 0) {
-            fd = fs_resolve_create(&pt->resolver, path.fd, name, flags, mode);
-            fs_credentials_leave(&pt->credentials, &saved);
-        }
+        int fd = create_file(pt, path.fd, name, flags, mode, &creator);
         if (fd >= 0) {
-            reply_created(req, &call, fd, flags);
+            reply_created(req, &call, fd, flags, parent, name);
             return;
         }
         if ((fd != -EEXIST && fd != -EXDEV) || (fi->flags & O_EXCL)) {
@@ -373,27 +396,36 @@ void fs_op_tmpfile(fuse_req_t req, fuse_ino_t parent_id, mode_t mode, struct fus
     }
     mode = fs_creation_mode(req, path.fd, mode);
     int flags = fs_open_flags(pt, fi->flags) & ~O_TRUNC;
-    FsCredentialsSaved saved;
-    int fd = fs_credentials_enter(&pt->credentials, &creator, &saved);
-    if (fd == 0) {
-        fd = openat(path.fd, ".", flags | O_TMPFILE | (fi->flags & O_EXCL) | O_CLOEXEC, mode);
-        fd = fd < 0 ? (errno == EMFILE ? -ENFILE : -errno) : fd;
-        fs_credentials_leave(&pt->credentials, &saved);
-    }
+    int fd;
+    FsRoom room = {0};
+    do {
+        FsCredentialsSaved saved;
+        fd = fs_credentials_enter(&pt->credentials, &creator, &saved);
+        if (fd == 0) {
+            fd = openat(path.fd, ".", flags | O_TMPFILE | (fi->flags & O_EXCL) | O_CLOEXEC, mode);
+            fd = fd < 0 ? (errno == EMFILE ? -ENFILE : -errno) : fd;
+            fs_credentials_leave(&pt->credentials, &saved);
+        }
+    } while (fs_inodes_room_made(&pt->inodes, fd, &room));
     if (fd < 0) {
         fuse_reply_err(req, -fd);
         return;
     }
-    reply_created(req, &call, fd, flags);
+    reply_created(req, &call, fd, flags, NULL, NULL);
 }
 
 /* A descriptor of this file is closed: on a network file system that writes and reports. */
 static void flush_on_helper(FsRequest *request, void *opaque)
 {
     FsHandle *handle = opaque;
-    int copy = dup(handle->fd);
-    int error = copy < 0 || close(copy) < 0 ? errno : 0;
-    fs_request_reply_error(request, error == EMFILE ? ENFILE : error);
+    FsPassthrough *pt = fs_passthrough_of(fs_request_fuse(request));
+    int copy;
+    FsRoom room = {0};
+    do {
+        copy = dup(handle->fd);
+        copy = copy < 0 ? (errno == EMFILE ? -ENFILE : -errno) : copy;
+    } while (fs_inodes_room_made(&pt->inodes, copy, &room));
+    fs_request_reply_error(request, copy < 0 ? -copy : close(copy) < 0 ? errno : 0);
     fs_handle_put(handle);
 }
 

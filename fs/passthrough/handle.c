@@ -44,6 +44,7 @@ FsHandle *fs_handle_new(FsHandleTable *table, FsInode *inode, int fd, int flags,
     }
     handle->table = table;
     handle->inode = fs_inode_ref(inode);
+    fs_inode_hold(inode); /* others may remove its name: an open file stays */
     handle->fd = fd;
     handle->flags = flags;
     atomic_store_explicit(&handle->direct_alignment, 0, memory_order_relaxed);
@@ -85,6 +86,7 @@ void fs_handle_put(FsHandle *handle)
     if (atomic_load_explicit(&handle->cached, memory_order_relaxed)) {
         atomic_fetch_sub(&handle->inode->cached_handles, 1);
     }
+    fs_inode_unhold(handle->inode);
     fs_inode_put(handle->inode);
     handle->inode = NULL;
     handle->dir = NULL;

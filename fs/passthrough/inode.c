@@ -7,8 +7,8 @@
  * an inode in the table pins it, so (dev, ino) is not reused by the file
  * system while the key is in the table. Without a descriptor the file may be
  * removed by others and its number used again, so the handle, which knows the generation, is
- * compared as well. fd goes from -1 to a descriptor at most once (fs_inode_pin());
- * who holds a reference may use it from then on.
+ * compared as well, or the mark that was taken when the descriptor was closed (inode-path.c). An
+ * inode with a handle gets a descriptor at most once (fs_inode_pin()) and keeps it.
  *
  * Stable ids: the lower half of a node id is the file's number, so its chain is known from
  * the id alone; a file that has none (another mount, another kind of handle) gets its
@@ -48,7 +48,7 @@ static uint64_t key_hash(const FsInodeKey *key)
     return hash ^ (hash >> 31);
 }
 
-static bool key_equal(const FsInodeKey *a, const FsInodeKey *b)
+bool fs_inode_key_equal(const FsInodeKey *a, const FsInodeKey *b)
 {
     return a->ino == b->ino && a->dev == b->dev && a->mount_id == b->mount_id;
 }
@@ -69,6 +69,7 @@ void fs_inodes_init(FsInodeTable *table, FsInodeCloseFn *close, void *opaque)
     table->close = close;
     table->opaque = opaque;
     fs_mounts_init(&table->mounts);
+    fs_descriptors_init(&table->open);
     table->stable_like = (FsInodeKey){0};
     atomic_init(&table->descriptors, 0);
     atomic_init(&table->by_handle, 0);
@@ -112,11 +113,12 @@ static void close_descriptor(FsInodeTable *table, int fd, mode_t type)
 static void close_leftover(FsSlot *slot, void *opaque)
 {
     FsInode *inode = (FsInode *)slot;
-    int fd = atomic_load(&inode->fd);
+    int fd = fs_inode_descriptor(inode);
     if (fd >= 0) {
         close(fd);
     }
     fs_file_handle_free(&inode->table->mounts, inode->handle);
+    free(atomic_load(&inode->name)); /* with the reference on its parent, which goes as well */
 }
 
 void fs_inodes_fini(FsInodeTable *table)
@@ -126,6 +128,7 @@ void fs_inodes_fini(FsInodeTable *table)
         pthread_mutex_destroy(&table->shards[i].lock);
         g_free(table->shards[i].buckets);
     }
+    fs_descriptors_fini(&table->open);
     fs_slots_fini(&table->slots);
     fs_mounts_fini(&table->mounts);
 }
@@ -154,19 +157,33 @@ static void grow_locked(FsInodeShard *shard)
     g_free(old);
 }
 
-/* Whether the file that was found is @inode. */
-static bool is_found(const FsInode *inode, const FsInodeFound *found)
+/* Whether the file that was found is @inode; @mark: of the file, if looked at. */
+static bool is_found(FsInode *inode, const FsInodeFound *found, uint64_t mark, bool *by_mark)
 {
-    return key_equal(&inode->key, &found->key) &&
-           (atomic_load_explicit(&inode->fd, memory_order_acquire) >= 0 ||
-            (found->handle && fs_file_handle_is(inode->handle, found->handle)));
+    if (!fs_inode_key_equal(&inode->key, &found->key)) {
+        return false;
+    }
+    /* two descriptors that are open at once with one number are of one file */
+    if (fs_inode_descriptor(inode) >= 0) {
+        return true;
+    }
+    if (inode->handle) {
+        return found->handle && fs_file_handle_is(inode->handle, found->handle);
+    }
+    *by_mark = true;
+    return fs_inode_is_marked(inode, mark);
 }
 
-/* The living inode of @found with a reference for the caller, or NULL. */
-static FsInode *find_locked(FsInodeShard *shard, uint64_t hash, const FsInodeFound *found)
+/*
+ * The living inode of @found with a reference for the caller, or NULL. *@by_mark: there was one
+ * without a descriptor, which only its mark can tell from others.
+ */
+static FsInode *find_locked(FsInodeShard *shard, uint64_t hash, const FsInodeFound *found,
+                            uint64_t mark, bool *by_mark)
 {
+    *by_mark = false;
     for (FsInode *inode = *bucket_of(shard, hash); inode; inode = inode->next) {
-        if (is_found(inode, found) && fs_slot_try_ref(&inode->slot)) {
+        if (is_found(inode, found, mark, by_mark) && fs_slot_try_ref(&inode->slot)) {
             return inode;
         }
     }
@@ -186,7 +203,6 @@ static FsInode *insert_locked(FsInodeTable *table, FsInodeShard *shard, uint64_t
     inode->handle = found->by_handle && found->handle
                         ? fs_file_handle_new(&table->mounts, found->handle, found->fd, found->type)
                         : NULL;
-    atomic_store_explicit(&inode->fd, inode->handle ? -1 : found->fd, memory_order_relaxed);
     atomic_fetch_add(inode->handle ? &table->by_handle : &table->descriptors, 1);
     inode->type = found->type & S_IFMT;
     inode->key = found->key;
@@ -206,21 +222,31 @@ static FsInode *insert_locked(FsInodeTable *table, FsInodeShard *shard, uint64_t
     inode->next = *bucket;
     *bucket = inode;
     shard->count++;
+    fs_inode_path_init(inode, inode->handle ? -1 : found->fd);
     fs_slot_publish(&inode->slot);
     return inode;
 }
 
 FsInode *fs_inode_lookup_found(FsInodeTable *table, const FsInodeFound *found)
 {
-    uint64_t hash = key_hash(&found->key);
+    uint64_t hash = key_hash(&found->key), mark = FS_NO_MARK;
     FsInodeShard *shard = shard_of(table, hash);
-    bool taken = false;
+    bool taken = false, by_mark;
 
     pthread_mutex_lock(&shard->lock);
-    FsInode *inode = find_locked(shard, hash, found);
+    FsInode *inode = find_locked(shard, hash, found, FS_NO_MARK, &by_mark);
+    if (!inode && by_mark) {
+        pthread_mutex_unlock(&shard->lock);
+        bool young;
+        mark = fs_inode_mark_of(found->backing, found->fd, &young);
+        pthread_mutex_lock(&shard->lock);
+        inode = find_locked(shard, hash, found, mark, &by_mark);
+    }
     if (!inode) {
         inode = insert_locked(table, shard, hash, found);
         taken = inode && !inode->handle;
+    } else if (by_mark && !inode->handle) {
+        taken = fs_inode_reopened(inode, found->fd);
     }
     if (inode && inode->lookups++ == 0) {
         fs_inode_ref(inode); /* the kernel's */
@@ -229,6 +255,9 @@ FsInode *fs_inode_lookup_found(FsInodeTable *table, const FsInodeFound *found)
 
     if (!taken) {
         close(found->fd);
+    }
+    if (inode && found->parent) {
+        fs_inode_remember_name(inode, found->parent, found->name);
     }
     return inode;
 }
@@ -243,9 +272,11 @@ FsInode *fs_inode_lookup(FsInodeTable *table, const FsInodeKey *key, int fd, mod
 FsInode *fs_inode_find(FsInodeTable *table, const FsInodeFound *found)
 {
     uint64_t hash = key_hash(&found->key);
+    uint64_t mark = found->handle ? fs_inode_mark_by_handle(found->handle) : FS_NO_MARK;
     FsInodeShard *shard = shard_of(table, hash);
+    bool by_mark;
     pthread_mutex_lock(&shard->lock);
-    FsInode *inode = find_locked(shard, hash, found);
+    FsInode *inode = find_locked(shard, hash, found, mark, &by_mark);
     pthread_mutex_unlock(&shard->lock);
     return inode;
 }
@@ -254,30 +285,12 @@ void fs_inode_pin(FsInodeTable *table, const FsInodeFound *found)
 {
     FsInode *inode = fs_inode_find(table, found);
     int fd = found->fd;
-    int none = -1;
-    if (inode && atomic_compare_exchange_strong(&inode->fd, &none, fd)) {
-        atomic_fetch_add(&table->descriptors, 1);
+    if (inode && inode->handle && fs_inode_reopened(inode, fd)) {
         fd = -1;
     }
     fs_inode_put(inode);
     if (fd >= 0) {
         close(fd);
-    }
-}
-
-FsPathFd fs_inode_path(const FsInode *inode)
-{
-    int fd = atomic_load_explicit(&inode->fd, memory_order_acquire);
-    if (fd >= 0) {
-        return (FsPathFd){.fd = fd};
-    }
-    return (FsPathFd){.fd = fs_file_handle_open(inode->handle), .opened = true};
-}
-
-void fs_path_fd_clear(FsPathFd *path)
-{
-    if (path->opened && path->fd >= 0) {
-        close(path->fd);
     }
 }
 
@@ -326,21 +339,21 @@ static void unhash(FsInodeTable *table, FsInode *inode)
 
 void fs_inode_put(FsInode *inode)
 {
-    if (!inode || !fs_slot_unref(&inode->slot)) {
-        return;
+    /* the last reference on an inode is the last one that its name had on the parent, and so on */
+    for (FsInode *parent; inode && fs_slot_unref(&inode->slot); inode = parent) {
+        FsInodeTable *table = inode->table;
+        unhash(table, inode);
+        int fd = fs_inode_path_fini(inode, &parent);
+        if (fd >= 0) {
+            close_descriptor(table, fd, inode->type);
+            atomic_fetch_sub(&table->descriptors, 1);
+        }
+        if (inode->handle) {
+            fs_file_handle_free(&table->mounts, g_steal_pointer(&inode->handle));
+            atomic_fetch_sub(&table->by_handle, 1);
+        }
+        fs_slots_release(&table->slots, &inode->slot);
     }
-    FsInodeTable *table = inode->table;
-    unhash(table, inode);
-    int fd = atomic_exchange(&inode->fd, -1);
-    if (fd >= 0) {
-        close_descriptor(table, fd, inode->type);
-        atomic_fetch_sub(&table->descriptors, 1);
-    }
-    if (inode->handle) {
-        fs_file_handle_free(&table->mounts, g_steal_pointer(&inode->handle));
-        atomic_fetch_sub(&table->by_handle, 1);
-    }
-    fs_slots_release(&table->slots, &inode->slot);
 }
 
 bool fs_inode_forget(FsInodeTable *table, uint64_t id, uint64_t count)

@@ -2,8 +2,9 @@
 /**
  * The inode table: what the kernel has looked up and not yet forgotten.
  *
- * An inode is one O_PATH descriptor, or a file handle from which one is made for
- * each operation. It lives while somebody holds a reference: the kernel (as
+ * An inode is one O_PATH descriptor, or what it takes to open one again: a file handle, or the
+ * name under which the file was last found (inode-path.h). It lives while somebody holds a
+ * reference: the kernel (as
  * long as the lookup count is above zero), an open handle, an operation that is
  * running.
  */
@@ -15,12 +16,12 @@
 #include <glib.h>
 
 #include "fs/passthrough/file-handle.h"
+#include "fs/passthrough/inode-path.h"
 #include "fs/passthrough/slots.h"
 
 #define FS_INODE_SHARDS  64u
 #define FS_INODE_ROOT_ID 1u
 
-typedef struct FsInodeTable FsInodeTable;
 typedef struct FsBacking FsBacking;
 
 typedef struct FsInodeKey {
@@ -29,12 +30,12 @@ typedef struct FsInodeKey {
     uint64_t mount_id; /**< of statx; 0 where the kernel does not tell (before 5.8) */
 } FsInodeKey;
 
-typedef struct FsInode {
+struct FsInode {
     FsSlot slot;
     FsInodeTable *table;
     uint64_t id;                     /**< node id for the kernel */
-    _Atomic int fd;                  /**< O_PATH; -1: handle is to be opened; use fs_inode_path() */
-    FsFileHandle *handle;            /**< owned; NULL if fd was there from the beginning */
+    _Atomic uint64_t path;           /**< users << 32 | descriptor + 1; use fs_inode_path() */
+    FsFileHandle *handle;            /**< owned; NULL if it began with a descriptor */
     mode_t type;                     /**< S_IFMT bits */
     FsInodeKey key;                  /**< unchanged from publication to release */
     FsBacking *backing;              /**< the file system it is on; not owned */
@@ -42,15 +43,22 @@ typedef struct FsInode {
     _Atomic bool may_have_pages;     /**< somebody has or had it open that way */
     _Atomic bool late_drop;          /**< of FsStalePages: all pages are to go */
     /* under the inode's lock of FsKernelIo */
-    unsigned kernel_handles; /**< open with kernel passthrough */
-    unsigned daemon_handles; /**< open without */
-    int backing_id;          /**< of kernel_handles; 0: none */
+    unsigned kernel_handles;     /**< open with kernel passthrough */
+    unsigned daemon_handles;     /**< open without */
+    int backing_id;              /**< of kernel_handles; 0: none */
+    _Atomic bool recent;         /**< its descriptor was used since the hand last passed */
+    _Atomic(FsInodeName *) name; /**< owned; changes under the lock of FsDescriptors */
+    /* under the lock of FsDescriptors */
+    uint32_t changes;       /**< of name, and how often the descriptor was closed */
+    uint32_t resident;      /**< its place among those with a descriptor + 1; 0: none */
+    uint32_t open_children; /**< inodes with a descriptor whose name is in this one */
+    uint64_t mark;          /**< tells the file from another with its number; without descriptor */
     /* under the shard's lock */
     uint64_t lookups;
     struct FsInode *next;        /**< in the hash chain */
     struct timespec cached_time; /**< mtime when the kernel was last told to keep its pages */
     off_t cached_size;           /**< size at that time; negative: never */
-} FsInode;
+};
 
 /** Called when an inode goes, with its descriptor: to be closed. Any thread. */
 typedef void FsInodeCloseFn(int fd, mode_t type, void *opaque);
@@ -68,6 +76,7 @@ struct FsInodeTable {
     FsInodeCloseFn *close;
     void *opaque;
     FsMounts mounts;
+    FsDescriptors open;
     FsInodeKey stable_like; /**< stable ids: where files must lie to have one; dev 0: none has */
     _Atomic uint32_t descriptors; /**< inodes that hold one */
     _Atomic uint32_t by_handle;   /**< inodes that began without one */
@@ -80,11 +89,15 @@ typedef struct FsInodeFound {
     mode_t type;
     FsBacking *backing;         /**< stored in a new inode */
     const FsHandleName *handle; /**< NULL: the file system has none, or nobody needs it */
+    const FsInode *parent;      /**< where it was found; NULL: not by a name */
+    const char *name;           /**< in parent */
     bool by_handle;             /**< a new inode keeps the handle and not the descriptor */
 } FsInodeFound;
 
 /** The key of what fs_resolve_statx() has found. */
 FsInodeKey fs_inode_key_of(const struct statx *stx);
+
+bool fs_inode_key_equal(const FsInodeKey *a, const FsInodeKey *b);
 
 /** @close: NULL for close(2). */
 void fs_inodes_init(FsInodeTable *table, FsInodeCloseFn *close, void *opaque);
@@ -122,28 +135,16 @@ FsInode *fs_inode_lookup_found(FsInodeTable *table, const FsInodeFound *found);
 void fs_inode_pin(FsInodeTable *table, const FsInodeFound *found);
 
 /**
- * The inode of @found, whose descriptor is not looked at, with a reference, or NULL.
- * Counts nothing. Any thread.
+ * The inode of @found, whose descriptor is not looked at, with a reference, or NULL. One whose
+ * descriptor is closed is found by the handle. Counts nothing. Any thread.
  */
 FsInode *fs_inode_find(FsInodeTable *table, const FsInodeFound *found);
-
-/** A descriptor (O_PATH) for an operation on an inode. */
-typedef struct FsPathFd {
-    int fd;      /**< or negative errno */
-    bool opened; /**< for this operation */
-} FsPathFd;
-
-/** The inode's own descriptor, or one that is opened by its handle. Caller holds a reference. */
-FsPathFd fs_inode_path(const FsInode *inode);
 
 /** Inodes that hold a descriptor. Any thread. */
 static inline uint32_t fs_inode_descriptors(FsInodeTable *table)
 {
     return atomic_load_explicit(&table->descriptors, memory_order_relaxed);
 }
-
-/** Close what was opened. */
-void fs_path_fd_clear(FsPathFd *path);
 
 /** Take a reference on the inode with this node id, or NULL. Any thread. */
 FsInode *fs_inode_get(FsInodeTable *table, uint64_t id);
@@ -181,6 +182,5 @@ static inline uint32_t fs_inode_generation(const FsInode *inode)
 }
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FsInode, fs_inode_put)
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FsPathFd, fs_path_fd_clear)
 
 #endif /* SLUICE_FS_PASSTHROUGH_INODE_H */

@@ -7,8 +7,7 @@
 
 #include "fs/passthrough/operations.h"
 
-/* How often a lookup without a descriptor asks the kernel to give some back. */
-#define RECLAIM_TRIES       3
+#define RECLAIM_TRIES       3    /* of a lookup that has no descriptor */
 #define WATCH_ENTRY_SECONDS 60.0 /* where lost events may have been about any name */
 
 /*
@@ -17,7 +16,9 @@
  */
 static int find_handle(FsPassthrough *pt, FsInodeFound *found, FsHandleName *handle)
 {
-    found->by_handle = fs_inode_descriptors(&pt->inodes) >= pt->kept_inodes;
+    bool lasting = !found->backing->fleeting_handles ||
+                   pt->params.inode_handles == FS_PASSTHROUGH_HANDLES_ALWAYS;
+    found->by_handle = lasting && fs_inode_descriptors(&pt->inodes) >= pt->kept_inodes;
     bool needed = found->by_handle || pt->params.export_support ||
                   atomic_load_explicit(&pt->inodes.by_handle, memory_order_relaxed) > 0;
     if (!needed || atomic_load_explicit(&found->backing->no_handles, memory_order_relaxed)) {
@@ -72,6 +73,7 @@ static int watch_and_stat(FsPassthrough *pt, int fd, struct statx *stx, bool *wa
 }
 
 int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *found_stx,
+                             const FsInode *parent, const char *name,
                              struct fuse_entry_param *entry, FsInode **inode_out)
 {
     struct statx fresh;
@@ -93,6 +95,8 @@ int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *foun
     FsInodeKey key = fs_inode_key_of(stx);
     FsHandleName handle;
     FsInodeFound found = {.key = key, .fd = fd, .type = entry->attr.st_mode};
+    found.parent = parent;
+    found.name = name;
     found.backing = fs_backing_get(&pt->backings, key.dev, fd);
     int error = found.backing ? find_handle(pt, &found, &handle) : -ENOMEM;
     if (error) {
@@ -116,6 +120,7 @@ int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *foun
     if (pt->watch && fs_watch_sequence(pt->watch) != sequence) {
         entry->attr_timeout = 0; /* that may have been about this file, and came too early */
     }
+    fs_inodes_trim(&pt->inodes);
     fs_reclaim_check(pt);
     if (inode_out) {
         *inode_out = g_steal_pointer(&inode);
@@ -129,8 +134,12 @@ int fs_entry_lookup(FsPassthrough *pt, const FsInode *parent, const char *name,
     struct statx stx;
     const uint64_t sequence = pt->watch ? fs_watch_sequence(pt->watch) : 0;
     g_auto(FsPathFd) path = fs_inode_path(parent);
-    int fd = path.fd < 0 ? path.fd : fs_resolve_child(&pt->resolver, path.fd, name, &stx);
-    int error = fd < 0 ? fd : fs_entry_from_descriptor(pt, fd, &stx, entry, inode);
+    int fd;
+    FsRoom room = {0};
+    do {
+        fd = path.fd < 0 ? path.fd : fs_resolve_child(&pt->resolver, path.fd, name, &stx);
+    } while (fs_inodes_room_made(&pt->inodes, fd, &room));
+    int error = fd < 0 ? fd : fs_entry_from_descriptor(pt, fd, &stx, parent, name, entry, inode);
     if (error == -ENOENT) {
         double timeout = name_timeout(pt, parent->backing, pt->negative_timeout);
         *entry = (struct fuse_entry_param){.entry_timeout = timeout};
@@ -201,7 +210,7 @@ static int entry_from_outside(FsPassthrough *pt, int fd, struct fuse_entry_param
         }
         return error;
     }
-    return fs_entry_from_descriptor(pt, fd, &stx, entry, NULL);
+    return fs_entry_from_descriptor(pt, fd, &stx, NULL, NULL, entry, NULL);
 }
 
 /* LOOKUP of ".": the kernel has a node id from a file handle, and may have forgotten it. */

@@ -167,15 +167,32 @@ void fs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const cha
     }
 }
 
+static int remove_entry(FsPassthrough *pt, const FsInode *parent, const char *name, int flags)
+{
+    g_auto(FsPathFd) path = fs_inode_path(parent);
+    if (path.fd < 0) {
+        return path.fd;
+    }
+    g_auto(FsNameHold) file = {NULL};
+    int error = fs_name_hold(&pt->inodes, parent, name, &file);
+    if (error) {
+        return error;
+    }
+    fs_entry_pin(pt, path.fd, name);
+    if (unlinkat(path.fd, name, flags) < 0) {
+        return -errno;
+    }
+    fs_name_removed(&file, parent, name);
+    return 0;
+}
+
 static void remove_and_reply(fuse_req_t req, fuse_ino_t parent_id, const char *name, int flags)
 {
     FsPassthrough *pt = fs_passthrough_of(req);
     g_autoptr(FsInode) parent = fs_inode_get(&pt->inodes, parent_id);
     int error = parent ? fs_resolve_check_name(name) : -ESTALE;
     if (!error) {
-        g_auto(FsPathFd) path = fs_inode_path(parent);
-        fs_entry_pin(pt, path.fd, name);
-        error = path.fd < 0 ? path.fd : unlinkat(path.fd, name, flags) < 0 ? -errno : 0;
+        error = remove_entry(pt, parent, name, flags);
     }
     fuse_reply_err(req, -error);
 }
@@ -198,10 +215,30 @@ static int rename_entry(FsPassthrough *pt, const FsInode *from, const char *name
     if (from_path.fd < 0 || to_path.fd < 0) {
         return from_path.fd < 0 ? from_path.fd : to_path.fd;
     }
+    g_auto(FsNameHold) file = {NULL};
+    g_auto(FsNameHold) target = {NULL};
+    int error = fs_name_hold(&pt->inodes, from, name, &file);
+    if (!error) {
+        error = fs_name_hold(&pt->inodes, to, new_name, &target);
+    }
+    if (error) {
+        return error;
+    }
     if (!(flags & (RENAME_NOREPLACE | RENAME_EXCHANGE))) {
         fs_entry_pin(pt, to_path.fd, new_name);
     }
-    return renameat2(from_path.fd, name, to_path.fd, new_name, flags) < 0 ? -errno : 0;
+    if (renameat2(from_path.fd, name, to_path.fd, new_name, flags) < 0) {
+        return -errno;
+    }
+    fs_name_removed(&file, from, name);
+    fs_name_removed(&target, to, new_name);
+    if (file.inode) {
+        fs_inode_remember_name(file.inode, to, new_name);
+    }
+    if (target.inode && (flags & RENAME_EXCHANGE)) {
+        fs_inode_remember_name(target.inode, from, name);
+    }
+    return 0;
 }
 
 void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,

@@ -95,8 +95,12 @@ static inline double fs_changed_timeout(const FsPassthrough *pt, const FsBacking
 int fs_entry_lookup(FsPassthrough *pt, const FsInode *parent, const char *name,
                     struct fuse_entry_param *entry, FsInode **inode);
 
-/** The same for an O_PATH descriptor, which is consumed. */
+/**
+ * The same for an O_PATH descriptor, which is consumed. It was found as @name in @parent;
+ * @parent NULL: it has no name that is known.
+ */
 int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *stx,
+                             const FsInode *parent, const char *name,
                              struct fuse_entry_param *entry, FsInode **inode);
 
 /**

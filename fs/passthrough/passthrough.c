@@ -81,7 +81,7 @@ static void prepare_process(FsPassthrough *pt)
 {
     rlim_t files = raise_limit(RLIMIT_NOFILE);
     unsigned limit = (unsigned)MIN(files, (rlim_t)FS_SLOTS_PER_CHUNK * FS_SLOT_CHUNKS);
-    pt->plus_inodes = limit / 2;
+    pt->plus_inodes = limit / 2 + limit / 8; /* more than are kept open */
     fs_reclaim_init(&pt->reclaim, limit);
     raise_limit(RLIMIT_FSIZE);
     signal(SIGXFSZ, SIG_IGN);
@@ -123,7 +123,6 @@ static bool settle_handles(FsPassthrough *pt, int root, GError **error)
     }
     if (wanted != FS_PASSTHROUGH_HANDLES_NEVER) {
         pt->kept_inodes = wanted == FS_PASSTHROUGH_HANDLES_ALWAYS ? 1 : pt->reclaim.limit / 2;
-        pt->plus_inodes += pt->reclaim.limit / 8; /* for those without handles further below */
     }
     return true;
 }
@@ -157,7 +156,7 @@ static bool make_root(FsPassthrough *pt, int fd, GError **error)
         return false;
     }
     if (result == 0) {
-        result = fs_entry_from_descriptor(pt, fd, &stx, &entry, &pt->root);
+        result = fs_entry_from_descriptor(pt, fd, &stx, NULL, NULL, &entry, &pt->root);
     } else {
         close(fd);
     }
@@ -225,6 +224,7 @@ FsPassthrough *fs_passthrough_new(const FsPassthroughParams *params, GError **er
     }
     fs_backings_init(&pt->backings);
     fs_inodes_init(&pt->inodes, fs_close_inode_fd, pt);
+    fs_inodes_limit_descriptors(&pt->inodes, &pt->resolver, pt->reclaim.limit / 2);
     fs_handles_init(&pt->handles);
     fs_locks_init(&pt->locks);
     fs_kernel_io_init(&pt->kernel_io, &pt->credentials);
@@ -326,6 +326,10 @@ void fs_passthrough_get_stats(FsPassthrough *pt, FsPassthroughStats *stats)
         .inodes = fs_slots_live(&pt->inodes.slots),
         .descriptors = fs_inode_descriptors(&pt->inodes),
         .handles = fs_slots_live(&pt->handles.slots),
+        .descriptors_closed = atomic_load_explicit(&pt->inodes.open.closed, memory_order_relaxed),
+        .descriptors_reopened =
+            atomic_load_explicit(&pt->inodes.open.reopened, memory_order_relaxed),
+        .descriptors_stale = atomic_load_explicit(&pt->inodes.open.stale, memory_order_relaxed),
         .reclaim_asked = atomic_load_explicit(&pt->reclaim.asked, memory_order_relaxed),
     };
     for (unsigned i = 0; i < FS_COUNTER_SHARDS; i++) {

@@ -138,15 +138,18 @@ void fs_passthrough_attach_session(FsPassthrough *pt, FsSession *session);
 void fs_passthrough_read_ahead_as_source(FsPassthrough *pt);
 
 typedef struct FsPassthroughStats {
-    uint64_t inodes;        /**< the kernel knows of */
-    uint64_t descriptors;   /**< held open by them */
-    uint64_t handles;       /**< open files and directories */
-    uint64_t reads_inline;  /**< answered from memory without waiting */
-    uint64_t reads_ring;    /**< read on the worker's ring */
-    uint64_t writes_inline; /**< written without waiting for the disk */
-    uint64_t writes_ring;   /**< written on the worker's ring */
-    uint64_t lock_waits;    /**< lock requests that had to wait */
-    uint64_t reclaim_asked; /**< unused inodes the kernel was asked to forget */
+    uint64_t inodes;               /**< the kernel knows of */
+    uint64_t descriptors;          /**< held open by them */
+    uint64_t descriptors_closed;   /**< by us, to stay below the limit */
+    uint64_t descriptors_reopened; /**< of those, when they were needed */
+    uint64_t descriptors_stale;    /**< of those, found no more where they were last seen */
+    uint64_t handles;              /**< open files and directories */
+    uint64_t reads_inline;         /**< answered from memory without waiting */
+    uint64_t reads_ring;           /**< read on the worker's ring */
+    uint64_t writes_inline;        /**< written without waiting for the disk */
+    uint64_t writes_ring;          /**< written on the worker's ring */
+    uint64_t lock_waits;           /**< lock requests that had to wait */
+    uint64_t reclaim_asked;        /**< unused inodes the kernel was asked to forget */
     FsKernelIoStats kernel_io;
     FsWatchStats watch;
 } FsPassthroughStats;

@@ -59,7 +59,7 @@ static uint64_t next_candidate(FsPassthrough *pt, uint32_t *left)
         }
         uint64_t id = fs_inode_id((FsInode *)slot);
         bool unused = fs_slot_references(slot) == 2 && /* the kernel's and ours */
-                      atomic_load(&((FsInode *)slot)->fd) >= 0;
+                      fs_inode_descriptor((FsInode *)slot) >= 0;
         fs_inode_put((FsInode *)slot);
         if (unused && id != FS_INODE_ROOT_ID) {
             return id;

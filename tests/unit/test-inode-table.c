@@ -157,7 +157,7 @@ static void test_inode_by_handle(void)
     found.fd = open_descriptor();
     found.handle = &first;
     FsInode *old = fs_inode_lookup_found(table, &found);
-    g_assert_cmpint(old->fd, ==, -1);
+    g_assert_cmpint(fs_inode_descriptor(old), ==, -1);
     found.fd = open_descriptor();
     found.by_handle = false; /* what is known already stays as it is */
     FsInode *same = fs_inode_lookup_found(table, &found);
@@ -168,7 +168,7 @@ static void test_inode_by_handle(void)
     found.handle = &second;
     FsInode *new = fs_inode_lookup_found(table, &found);
     g_assert_true(new != old);
-    g_assert_cmpint(new->fd, >=, 0);
+    g_assert_cmpint(fs_inode_descriptor(new), >=, 0);
     g_assert_cmpuint(fs_inode_descriptors(table), ==, 2);
 
     g_assert_true(fs_inode_forget(table, fs_inode_id(new), 1));
@@ -181,8 +181,10 @@ static void test_inode_by_handle(void)
         fs_inode_pin(table, &found);
         g_assert_cmpuint(fs_inode_descriptors(table), ==, i == 0 ? 1 : 2);
     }
-    g_assert_cmpint(old->fd, >=, 0);
-    g_assert_cmpint(fs_inode_path(old).fd, ==, old->fd);
+    g_assert_cmpint(fs_inode_descriptor(old), >=, 0);
+    FsPathFd path = fs_inode_path(old);
+    g_assert_cmpint(path.fd, ==, fs_inode_descriptor(old));
+    fs_path_fd_clear(&path);
     g_assert_cmpuint(fs_inode_lookups(old), ==, 2);
 
     g_assert_true(fs_inode_forget(table, fs_inode_id(old), 2));
@@ -373,7 +375,7 @@ static gpointer stress_thread(gpointer opaque)
         FsInode *used = fs_inode_get(table, id);
         g_assert_nonnull(used);
         g_assert_cmpuint(used->key.ino, ==, ino);
-        g_assert_cmpint(fcntl(used->fd, F_GETFD), ==, FD_CLOEXEC);
+        g_assert_cmpint(fcntl(fs_inode_descriptor(used), F_GETFD), ==, FD_CLOEXEC);
         g_assert_true(fs_inode_forget(table, id, 1));
         fs_inode_put(used);
 

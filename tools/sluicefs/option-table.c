@@ -155,9 +155,11 @@ const OptionSpec option_table[] = {
          "but one device, or entering them is refused (EXDEV)."},
     {"inode-handles", 0, OPTION_CHOICE, OPTION_GROUP_DIRECTORY, FIELD(inode_handles),
      .argument = "auto|never|always", .choices = handle_choices, .initial = "auto",
-     .help = "What is held of each file that the kernel knows: a descriptor (never), a file handle "
-             "of the source (always), or descriptors up to half of the limit of open files and "
-             "then handles, where the source has them."},
+     .help =
+         "What is held of each file that the kernel knows: a descriptor (never), a file handle "
+         "of the source (always), or descriptors up to half of the limit of open files and "
+         "then handles, where the source has them. Without a handle, descriptors not in use are "
+         "closed beyond half of the limit and opened again by name."},
     {"idmap", 0, OPTION_FLAG, OPTION_GROUP_DIRECTORY, FIELD(idmap),
      .help = "Let the mount be mounted elsewhere with mappings of user and group ids (mount "
              "X-mount.idmap, Linux 6.12), for which the kernel has to check permissions "

@@ -77,6 +77,9 @@ static void passthrough_append_stats(void *userdata, GString *out)
     fs_passthrough_get_stats(userdata, &stats);
     statistics_append(out, "inodes", stats.inodes);
     statistics_append(out, "descriptors", stats.descriptors);
+    statistics_append(out, "descriptors_closed", stats.descriptors_closed);
+    statistics_append(out, "descriptors_reopened", stats.descriptors_reopened);
+    statistics_append(out, "descriptors_stale", stats.descriptors_stale);
     statistics_append(out, "handles", stats.handles);
     statistics_append(out, "reads_inline", stats.reads_inline);
     statistics_append(out, "reads_ring", stats.reads_ring);

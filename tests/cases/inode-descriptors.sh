@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Without file handles more files are known than descriptors allowed: those not in use are closed and found
+# again by name, and never is a wrong file served. On a source with handles that the daemon may not
+# open, on overlayfs and on a FUSE mount. FILES=20000 ROUNDS=10000: more than the suite's.
+#
+# limit: 120
+# matrix: once
+# quick: no
+. "$(dirname "$0")/functions.sh"
+
+SCRIPT=$(dirname "$(readlink -f "$0")")/inode-descriptors.py
+OPTIONS_OF_TIMES=attr_timeout=0,entry_timeout=600
+LIMIT=128
+
+counter() {
+    "$SLUICEFS" stats --json "$MNT" | sed -n "s/^ *\"$1\" *: *\"*\([0-9]*\)\"*,*$/\1/p"
+}
+
+# use_files SOURCE FILES: on the mount, which ends.
+use_files() {
+    local files=$2 name
+    timeout $((100 * CASE_SCALE)) python3 "$SCRIPT" "$MNT" "$1" "$files" || fail "see above"
+    for name in inodes descriptors descriptors_closed descriptors_reopened descriptors_stale; do
+        note "$name $(counter $name)"
+    done
+    [ "$(counter descriptors)" -lt "$LIMIT" ] || fail "more descriptors than the limit"
+    [ "$(counter descriptors_reopened)" -gt 0 ] || fail "none was closed and opened again"
+    unmount
+}
+
+if [ "$(id -u)" -eq 0 ]; then
+    mkdir "$CASE_DIR/over" "$CASE_DIR/low" "$CASE_DIR/up" "$CASE_DIR/work"
+    trap 'umount -l "$CASE_DIR/over" "$SRC/mount" 2>/dev/null || true' EXIT
+    mount -t overlay -o "lowerdir=$CASE_DIR/low,upperdir=$CASE_DIR/up,workdir=$CASE_DIR/work" \
+        overlay "$CASE_DIR/over" || note "no overlayfs here"
+    export MAY_MOUNT=yes
+fi
+mkdir "$CASE_DIR/fuse" "$CASE_DIR/fuse-source"
+mount_passthrough_at "$CASE_DIR/fuse-source" "$CASE_DIR/fuse"
+
+ulimit -n $LIMIT
+mount_passthrough --inode-handles=never -o "$OPTIONS_OF_TIMES"
+use_files "$SRC" "${FILES:-400}"
+unset MAY_MOUNT
+if is_mounted "$CASE_DIR/over"; then
+    mount_passthrough_at "$CASE_DIR/over" "$MNT" -o "$OPTIONS_OF_TIMES"
+    use_files "$CASE_DIR/over" "${FILES:-200}"
+    umount "$CASE_DIR/over"
+fi
+mount_passthrough_at "$CASE_DIR/fuse" "$MNT" -o "$OPTIONS_OF_TIMES"
+use_files "$CASE_DIR/fuse" "${FILES:-200}"
+unmount "$CASE_DIR/fuse"
