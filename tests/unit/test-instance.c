@@ -85,14 +85,16 @@ static char *entry_path(void)
 static int find(pid_t *pid)
 {
     g_autoptr(GError) error = NULL;
-    int fd = instance_find(DEVICE, geteuid(), pid, &error);
+    int fd = instance_find(DEVICE, geteuid(), pid, NULL, &error);
 
     g_assert_no_error(error);
     return fd;
 }
 
+typedef enum DaemonEnd { END_CLEAN, END_BY_CRASH, END_WITH_LOSS } DaemonEnd;
+
 /* A child registers and waits; returns its pid once it has. */
-static pid_t start_daemon(bool clean_exit)
+static pid_t start_daemon(DaemonEnd end)
 {
     int pipe_fds[2];
     char byte;
@@ -117,7 +119,10 @@ static pid_t start_daemon(bool clean_exit)
             _exit(1);
         }
         sigwait(&term, &number);
-        if (clean_exit) {
+        if (end == END_WITH_LOSS) {
+            instance_report_loss(instance, "cannot write 'a': full");
+        }
+        if (end != END_BY_CRASH) {
             instance_unregister(instance);
         }
         _exit(0);
@@ -139,7 +144,7 @@ static void end_daemon(pid_t child)
 
 static void test_find_daemon(void)
 {
-    pid_t child = start_daemon(true), found = 0;
+    pid_t child = start_daemon(END_CLEAN), found = 0;
     int fd = find(&found);
     struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
 
@@ -156,7 +161,7 @@ static void test_find_daemon(void)
 static void test_stale_entry(void)
 {
     g_autofree char *entry = entry_path();
-    pid_t child = start_daemon(false), found = 0;
+    pid_t child = start_daemon(END_BY_CRASH), found = 0;
     int fd;
 
     end_daemon(child);
@@ -164,8 +169,8 @@ static void test_stale_entry(void)
     g_assert_cmpint(find(&found), ==, -1);
     g_assert_cmpint(access(entry, F_OK), ==, -1);
 
-    end_daemon(start_daemon(false));
-    child = start_daemon(true);
+    end_daemon(start_daemon(END_BY_CRASH));
+    child = start_daemon(END_CLEAN);
     fd = find(&found);
     g_assert_cmpint(fd, >=, 0);
     g_assert_cmpint(found, ==, child);
@@ -173,10 +178,36 @@ static void test_stale_entry(void)
     end_daemon(child);
 }
 
+/* Who waits for a daemon's end hears what it could not write; nobody else does. */
+static void test_loss(void)
+{
+    const DaemonEnd ends[] = {END_CLEAN, END_WITH_LOSS};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(ends); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *before = NULL, *after = NULL;
+        pid_t child = start_daemon(ends[i]), found;
+        int entry_fd, fd = instance_find(DEVICE, geteuid(), &found, &entry_fd, &error);
+
+        g_assert_no_error(error);
+        g_assert_cmpint(fd, >=, 0);
+        g_assert_cmpint(entry_fd, >=, 0);
+        before = instance_read_loss(entry_fd);
+        g_assert_null(before);
+        end_daemon(child);
+        after = instance_read_loss(entry_fd);
+        g_assert_cmpstr(after, ==, ends[i] == END_CLEAN ? NULL : "cannot write 'a': full");
+        close(entry_fd);
+        close(fd);
+    }
+    g_assert_null(instance_read_loss(-1));
+    instance_report_loss(NULL, "nobody");
+}
+
 /* A successor with the same device number keeps its entry when the first one leaves. */
 static void test_successor(void)
 {
-    pid_t first = start_daemon(true), second = start_daemon(true), found = 0;
+    pid_t first = start_daemon(END_CLEAN), second = start_daemon(END_CLEAN), found = 0;
     int fd;
 
     end_daemon(first);
@@ -224,7 +255,7 @@ static void test_open_directory_refused(void)
     }
     g_assert_no_errno(g_mkdir_with_parents(directory, 0755));
     g_assert_no_errno(chmod(directory, 0777));
-    g_assert_cmpint(instance_find(DEVICE, geteuid(), &pid, &error), ==, -1);
+    g_assert_cmpint(instance_find(DEVICE, geteuid(), &pid, NULL, &error), ==, -1);
     g_assert_nonnull(error);
     g_assert_null(instance_register(DEVICE, "test", "src", "/mnt", NULL));
     g_assert_no_errno(chmod(directory, 0755));
@@ -245,6 +276,7 @@ int main(int argc, char **argv)
     g_test_add_func("/instance/find-daemon", test_find_daemon);
     g_test_add_func("/instance/stale-entry", test_stale_entry);
     g_test_add_func("/instance/successor", test_successor);
+    g_test_add_func("/instance/loss", test_loss);
     g_test_add_func("/instance/strange-entry", test_strange_entry);
     g_test_add_func("/instance/open-directory-refused", test_open_directory_refused);
     status = g_test_run();

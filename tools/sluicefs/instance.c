@@ -18,6 +18,9 @@
  * lock file that nobody else can open, and a daemon removes the entry only while
  * it is the file that it made.
  *
+ * A daemon that could not write everything adds a line to its entry before it removes that: who
+ * waits for its end holds the entry open, and reads it then.
+ *
  * The directory of another user is only trusted if it belongs to that user,
  * and what is in it may be anything.
  */
@@ -37,6 +40,10 @@
 #include <gio/gio.h>
 
 #include "fs/fdinfo.h"
+#include "tools/sluicefs/printable.h"
+
+#define LOSS     "lost="
+#define LOSS_MAX 16384 /* bytes at the end of an entry that are looked at for it */
 
 struct Instance {
     int dir_fd, fd;
@@ -192,9 +199,10 @@ Instance *instance_register(dev_t device, const char *command, const char *sourc
                             const char *mountpoint, GError **error)
 {
     g_autofree char *directory = own_directory();
+    g_autofree char *shown_source = printable(source), *shown_mountpoint = printable(mountpoint);
     g_autofree char *text =
         g_strdup_printf("pid=%d\nnamespace=%s\ncommand=%s\nsource=%s\nmountpoint=%s\n",
-                        (int)getpid(), pid_namespace(), command, source, mountpoint);
+                        (int)getpid(), pid_namespace(), command, shown_source, shown_mountpoint);
     Instance *instance = g_new0(Instance, 1);
     int lock_fd;
     bool made;
@@ -220,6 +228,32 @@ Instance *instance_register(dev_t device, const char *command, const char *sourc
         return NULL;
     }
     return instance;
+}
+
+void instance_report_loss(Instance *instance, const char *message)
+{
+    g_autofree char *one_line = g_strdelimit(g_strdup(message), "\n", ' ');
+    g_autofree char *line = g_strdup_printf(LOSS "%s\n", one_line);
+
+    if (instance != NULL && write(instance->fd, line, strlen(line)) != (ssize_t)strlen(line)) {
+        g_warning("'sluicefs umount' does not hear of that: %s", g_strerror(errno));
+    }
+}
+
+char *instance_read_loss(int entry_fd)
+{
+    g_autofree char *text = g_malloc(LOSS_MAX + 1);
+    const off_t size = entry_fd < 0 ? 0 : lseek(entry_fd, 0, SEEK_END);
+    ssize_t length = size <= 0 ? 0 : pread(entry_fd, text, LOSS_MAX, MAX(size - LOSS_MAX, 0));
+    const char *line;
+
+    text[MAX(length, 0)] = '\0';
+    line = g_strrstr(text, "\n" LOSS);
+    if (line == NULL) {
+        return NULL;
+    }
+    line += strlen("\n" LOSS);
+    return g_strndup(line, strcspn(line, "\n"));
 }
 
 void instance_unregister(Instance *instance)
@@ -310,7 +344,7 @@ static int watch_daemon(int fd, uid_t owner, pid_t *pid, GError **error)
 
 /* The entry in one directory. */
 static int find_entry(const char *directory, uid_t owner, const char *name, pid_t *pid,
-                      GError **error)
+                      int *entry_fd, GError **error)
 {
     int dir_fd = open_directory(directory, owner), fd, pid_fd = -1;
     struct stat st;
@@ -332,7 +366,9 @@ static int find_entry(const char *directory, uid_t owner, const char *name, pid_
             remove_stale(dir_fd, name, fd);
         }
     }
-    if (fd >= 0) {
+    if (pid_fd >= 0 && entry_fd != NULL) {
+        *entry_fd = fd;
+    } else if (fd >= 0) {
         close(fd);
     }
     close(dir_fd);
@@ -376,16 +412,19 @@ static int find_by_connection(dev_t device, uid_t owner, pid_t *pid)
     return -1;
 }
 
-int instance_find(dev_t device, uid_t owner, pid_t *pid, GError **error)
+int instance_find(dev_t device, uid_t owner, pid_t *pid, int *entry_fd, GError **error)
 {
     g_auto(GStrv) directories = instance_directories(owner);
     g_autoptr(GError) first = NULL;
     char name[32];
     int pid_fd = -1;
 
+    if (entry_fd != NULL) {
+        *entry_fd = -1;
+    }
     entry_name(name, device);
     for (char **directory = directories; *directory != NULL && pid_fd < 0; directory++) {
-        pid_fd = find_entry(*directory, owner, name, pid, first == NULL ? &first : NULL);
+        pid_fd = find_entry(*directory, owner, name, pid, entry_fd, first == NULL ? &first : NULL);
     }
     if (pid_fd < 0) {
         pid_fd = find_by_connection(device, owner, pid);

@@ -20,16 +20,26 @@ typedef struct Instance Instance;
 Instance *instance_register(dev_t device, const char *command, const char *source,
                             const char *mountpoint, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/**
+ * Tell those who wait for our end what is lost, and why; they need not be there yet. Before
+ * instance_unregister(). NULL is fine.
+ */
+void instance_report_loss(Instance *instance, const char *message);
+
 /** Remove the entry. NULL is fine. */
 void instance_unregister(Instance *instance);
 
 /**
  * The daemon of the mount with @device that @owner mounted.
  *
- * Returns a pidfd that the caller closes, *@pid its process; -1 without
- * @error if there is none (any more).
+ * Returns a pidfd that the caller closes, *@pid its process, and *@entry_fd (unless NULL) for
+ * instance_read_loss(), also closed by the caller, or -1; -1 without @error if there is no
+ * daemon (any more).
  */
-int instance_find(dev_t device, uid_t owner, pid_t *pid, GError **error);
+int instance_find(dev_t device, uid_t owner, pid_t *pid, int *entry_fd, GError **error);
+
+/** What a daemon that has ended said is lost: g_free(). NULL: nothing. @entry_fd may be -1. */
+char *instance_read_loss(int entry_fd);
 
 /**
  * Where entries of @owner may be, the likeliest first: /run/sluicefs for root, sluicefs in the

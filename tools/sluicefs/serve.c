@@ -449,6 +449,7 @@ static int serve_main(Serve *serve)
     }
     if (serve->userdata != NULL) {
         if (serve->backend->finish != NULL && !serve->backend->finish(serve->userdata, &error)) {
+            instance_report_loss(serve->instance, error->message);
             report(&serve->status, EXIT_FAILED, error);
         }
         serve->backend->close(serve->userdata);

@@ -38,7 +38,7 @@ static JsonObject *describe(const MountEntry *entry)
         g_autoptr(GError) find_error = NULL;
         const char *state;
         pid_t pid;
-        int fd = instance_find(entry->device, owner, &pid, &find_error);
+        int fd = instance_find(entry->device, owner, &pid, NULL, &find_error);
 
         object = json_object_new();
         if (fd >= 0) {

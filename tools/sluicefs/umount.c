@@ -7,7 +7,8 @@
  * sends a request to the mount. umount(2) itself may have to wait for a
  * daemon that writes back, so it runs in a child that the time limit can
  * leave behind. Then a pidfd tells when the daemon has exited, which it does
- * after it has answered and written everything.
+ * after it has answered and written everything, or has said in its entry what
+ * it could not write.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -167,15 +168,28 @@ static bool wait_for_daemon(int daemon_fd, pid_t daemon, const MountEntry *entry
         return true;
     }
     elsewhere = mount_table_elsewhere(entry);
-    g_set_error(
-        error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT,
-        "unmounted, but the time is over and the daemon (process %d) still runs%s%s", (int)daemon,
-        elsewhere ? "; it is still mounted in the mount namespaces of these processes: " : "",
-        elsewhere ? elsewhere : "");
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT,
+                "the time is over and the daemon (process %d) still runs%s%s", (int)daemon,
+                elsewhere ? "; it is still mounted in the mount namespaces of these processes: "
+                          : "",
+                elsewhere ? elsewhere : "");
     return false;
 }
 
-static bool umount_one(const Options *options, const char *path, GError **error)
+/* Whether the daemon, which has ended, has written everything. */
+static bool check_loss(int entry_fd, GError **error)
+{
+    g_autofree char *loss = instance_read_loss(entry_fd);
+
+    if (loss != NULL) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED,
+                    "the daemon could not write everything: %s", loss);
+    }
+    return loss == NULL;
+}
+
+/* *@unmounted: also if there is an @error. */
+static bool umount_one(const Options *options, const char *path, bool *unmounted, GError **error)
 {
     gint64 deadline_us = options->timeout > 0
                              ? g_get_monotonic_time() + (gint64)(options->timeout * G_USEC_PER_SEC)
@@ -184,8 +198,9 @@ static bool umount_one(const Options *options, const char *path, GError **error)
     g_autoptr(GError) find_error = NULL;
     bool foreign, ok;
     pid_t daemon = 0;
-    int daemon_fd;
+    int daemon_fd, entry_fd;
 
+    *unmounted = false;
     if (entry == NULL) {
         return false;
     }
@@ -196,7 +211,7 @@ static bool umount_one(const Options *options, const char *path, GError **error)
     }
     daemon_fd =
         instance_find(entry->device, (uid_t)mount_entry_get_number(entry, "user_id", geteuid()),
-                      &daemon, &find_error);
+                      &daemon, &entry_fd, &find_error);
     foreign = strcmp(entry->type, "fuse.sluicefs") != 0;
     if (daemon_fd < 0 && find_error == NULL && foreign) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
@@ -223,9 +238,14 @@ static bool umount_one(const Options *options, const char *path, GError **error)
             ok = unmount(entry->mountpoint, options->lazy || options->force, deadline_us, error);
         }
     }
+    *unmounted = ok;
     if (daemon_fd >= 0) {
-        ok = ok && wait_for_daemon(daemon_fd, daemon, entry, deadline_us, error);
+        ok = ok && wait_for_daemon(daemon_fd, daemon, entry, deadline_us, error) &&
+             check_loss(entry_fd, error);
         close(daemon_fd);
+    }
+    if (entry_fd >= 0) {
+        close(entry_fd);
     }
     return ok;
 }
@@ -237,11 +257,15 @@ int umount_run(Options *options)
     for (guint i = 0; i < options->arguments->len; i++) {
         const char *path = g_ptr_array_index(options->arguments, i);
         g_autoptr(GError) error = NULL;
+        bool unmounted;
 
-        if (!umount_one(options, path, &error)) {
+        if (!umount_one(options, path, &unmounted, &error)) {
             g_autofree char *reason = printable(error->message);
 
-            fprintf(stderr, "sluicefs: cannot unmount '%s': %s\n", path, reason);
+            fprintf(stderr,
+                    unmounted ? "sluicefs: '%s' is unmounted, but %s\n"
+                              : "sluicefs: cannot unmount '%s': %s\n",
+                    path, reason);
             failed++;
         }
     }
