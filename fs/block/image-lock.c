@@ -129,7 +129,7 @@ static int find_holder(int fd)
 static void set_busy(int fd, const char *name, bool writer, double waited, GError **error)
 {
     const char *want = writer ? "used" : "written to";
-    g_autofree char *hint = waited > 0 ? g_strdup_printf("still, after %g seconds", waited)
+    g_autofree char *hint = waited > 0 ? g_strdup_printf("still so after %g s", waited)
                                        : g_strdup("wait=SECONDS waits for it");
     int pid = find_holder(fd);
 

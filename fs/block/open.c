@@ -83,8 +83,9 @@ static bool find_format(BlockNode *node, const BlockOpenParams *params, BlockFor
         return true;
     }
     g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
-                "'%s' looks like an image in the format %s, which is not supported; if it is a "
-                "raw image with such content, say format=raw",
+                "'%s' looks like an image in the format %s, which is not supported ('qemu-nbd' may "
+                "serve it, see NBD SERVERS in sluicefs-disk(1)); if it is a raw image with such "
+                "content, say format=raw",
                 node->name, name);
     return false;
 }

@@ -22,7 +22,8 @@
 #include "fs/block/slice.h"
 #include "fs/disk/window.h"
 
-#define SECTOR 512 /* the unit of libblkid's numbers, whatever the disk's is */
+#define SECTOR       512  /* the unit of libblkid's numbers, whatever the disk's is */
+#define MBR_TYPE_GPT 0xee /* of the entry that covers a disk with a GPT */
 
 typedef struct blkid_struct_probe BlkidProbe;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BlkidProbe, blkid_free_probe)
@@ -176,6 +177,29 @@ static void read_partitions(DiskTable *table, BlockNode *disk, int fd, int64_t o
     }
 }
 
+/*
+ * A disk that says it has a GPT, of which neither copy can be used: an image that was cut off, for
+ * instance. That there is no partition then wants a reason.
+ */
+static void warn_without_gpt(BlockNode *disk)
+{
+    uint8_t sector[SECTOR];
+
+    if (disk->size < SECTOR || block_read_now(disk, sector, sizeof(sector), 0) < 0 ||
+        sector[510] != 0x55 || sector[511] != 0xaa) {
+        return;
+    }
+    for (unsigned entry = 446; entry < 510; entry += 16) {
+        if (sector[entry + 4] == MBR_TYPE_GPT) {
+            g_warning(
+                "'%s': it should have a GPT, but neither that nor the backup at the end can be "
+                "used: it is damaged or cut off (it has %" G_GINT64_FORMAT " bytes)",
+                disk->name, disk->size);
+            return;
+        }
+    }
+}
+
 DiskTable *disk_table_read(BlockNode *disk, GError **error)
 {
     DiskTable *table;
@@ -201,6 +225,7 @@ DiskTable *disk_table_read(BlockNode *disk, GError **error)
     if (table->type == NULL) {
         DiskPartition *whole = g_new0(DiskPartition, 1);
 
+        warn_without_gpt(disk);
         whole->length = disk->size;
         read_content(fd, offset, disk->size, &whole->content);
         if (whole->content.type != NULL) {
@@ -246,8 +271,10 @@ const DiskPartition *disk_table_find(const DiskTable *table, const char *text, G
         }
         g_string_append_printf(numbers, "%s%u", i > 0 ? ", " : "", partition->number);
     }
-    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
-                "there is no partition '%s' (%s%s; N, label:NAME or uuid:UUID)", text,
-                numbers->len > 0 ? "there are " : "there are none", numbers->str);
+    g_set_error(
+        error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+        "there is no partition '%s' (numbers: %s; label:NAME and uuid:UUID also choose one, "
+        "'sluicefs disk --list' shows them)",
+        text, numbers->len > 0 ? numbers->str : "none");
     return NULL;
 }

@@ -78,6 +78,14 @@ PYTHON
 "$SLUICEFS" disk --list evil >listing
 grep -q 'part1 .*name\\x1b\[2J, type\\x1b\[2J' listing || { cat listing; fail "the table of a Macintosh"; }
 
+# A GPT that an image cut off at its end has lost is no riddle.
+truncate -s 64M cut
+printf 'label: gpt\nsize=16M\n' | sfdisk -q cut
+truncate -s 30M cut
+"$SLUICEFS" disk --list cut >list 2>&1
+grep -q 'no partition table' list || fail "$(cat list)"
+grep -q "'cut': it should have a GPT.*cut off (it has 31457280 bytes)" list || fail "$(cat list)"
+
 expect_fail 'No such file' "$SLUICEFS" disk --list none
 expect_fail 'passthrough' "$SLUICEFS" disk --list "$CASE_DIR"
 expect_fail 'not a size' "$SLUICEFS" disk --list mbr -o offset=1x

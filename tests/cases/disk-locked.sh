@@ -16,7 +16,7 @@ serve "$MNT" disk image "$MNT"
 pid=${DAEMON[$MNT]}
 expect_fail "process $pid \(sluicefs\)" "$SLUICEFS" disk -f image "$CASE_DIR/second"
 expect_fail "process $pid" "$SLUICEFS" disk --list image
-expect_fail "process $pid \(sluicefs\); still, after 0.1 seconds" "$SLUICEFS" disk -f image "$CASE_DIR/second" -o wait=0.1
+expect_fail "process $pid \(sluicefs\); still so after 0.1 s" "$SLUICEFS" disk -f image "$CASE_DIR/second" -o wait=0.1
 expect_fail 'lock' qemu-io -f raw -c 'write 0 512' image
 
 # It is released while somebody waits for it.
