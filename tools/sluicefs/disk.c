@@ -10,6 +10,7 @@
 #include "fs/block/open.h"
 #include "tools/sluicefs/disk-list.h"
 #include "tools/sluicefs/disk-open.h"
+#include "tools/sluicefs/log.h"
 #include "tools/sluicefs/serve.h"
 #include "tools/sluicefs/statistics.h"
 
@@ -74,9 +75,11 @@ static const ServeBackend disk_backend = {
 static int list(const Options *options, const char *source, const BlockOpenParams *params)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(BlockNode) node = block_open(source, params, &error);
+    g_autoptr(BlockNode) node = NULL;
     g_autoptr(DiskTable) table = NULL;
 
+    log_new((LevelChoice)options->log_level);
+    node = block_open(source, params, &error);
     table = node == NULL ? NULL : disk_table_read(node, &error);
     if (table == NULL) {
         fprintf(stderr, "sluicefs: %s\n", error->message);
