@@ -556,9 +556,13 @@ void fs_inodes_trim(FsInodeTable *table)
     if (!open->resolver || descriptors <= open->budget) {
         return;
     }
-    if (!atomic_exchange(&open->trimming, true)) {
+    const bool first = !atomic_exchange(&open->trimming, true);
+    /* the one who does it for all may not get on: a processor is not always there */
+    if (first || descriptors > open->budget + open->budget / 4) {
         Search search = {.most = MIN(descriptors - open->budget, TRIM_MOST), .visits = TRIM_VISITS};
         close_some(open, &search);
+    }
+    if (first) {
         atomic_store(&open->trimming, false);
     }
     wait_for_age(table);

@@ -40,7 +40,7 @@ typedef struct FsDescriptors {
     FsInode **residents; /**< inodes that have a descriptor */
     unsigned resident_count, resident_room;
     unsigned hand;            /**< the resident to look at next */
-    _Atomic bool trimming;    /**< one thread at a time */
+    _Atomic bool trimming;    /**< one thread does it; others with many more to close */
     _Atomic unsigned closing; /**< threads that look closely at one, to close it */
     _Atomic uint64_t tried;   /**< how often that was begun */
     _Atomic bool warned;      /**< that a file system has neither handles nor birth times */
