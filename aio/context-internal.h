@@ -137,6 +137,11 @@ struct AioContext {
     bool ring_active;
     int64_t (*clock_ns)(void); /**< replaced by tests */
 
+    /* The reading of the clock that is shared: see aio_context_now() */
+    int64_t now_ns;
+    unsigned now_marks;  /**< that it may still serve */
+    uint64_t now_enters; /**< system calls of the rings until it was taken */
+
     /* Bottom halves: see bh.c */
     _Atomic(AioBh *) bh_stack;
     _Atomic unsigned schedulers; /**< other threads inside aio_bh_schedule() and its like */

@@ -34,6 +34,33 @@ int64_t aio_clock_ns(void)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+static uint64_t count_enters(const AioContext *ctx)
+{
+    return atomic_load_explicit(&ctx->counters.enters, memory_order_relaxed);
+}
+
+int64_t aio_context_read_clock(AioContext *ctx)
+{
+    ctx->now_ns = aio_clock_ns();
+    ctx->now_marks = AIO_SHARED_READINGS - 1;
+    ctx->now_enters = count_enters(ctx);
+    return ctx->now_ns;
+}
+
+int64_t aio_context_now(AioContext *ctx)
+{
+    if (ctx->now_marks == 0 || ctx->now_enters != count_enters(ctx)) {
+        return aio_context_read_clock(ctx);
+    }
+    ctx->now_marks--;
+    return ctx->now_ns;
+}
+
+void aio_context_time_passed(AioContext *ctx)
+{
+    ctx->now_marks = 0;
+}
+
 void aio_context_params_init(AioContextParams *params)
 {
     *params = (AioContextParams){.name = "context", .monitor = AIO_MONITOR_AUTO};
@@ -347,6 +374,7 @@ bool aio_context_poll(AioContext *ctx, bool blocking)
         aio_context_sweep(ctx, ctx->clock_ns());
     }
     context_wait(ctx, timeout_ns);
+    aio_context_time_passed(ctx);
     aio_notifier_accept(ctx);
     if (adapt) {
         aio_context_poll_adapt(ctx, ctx->clock_ns() - start_ns);

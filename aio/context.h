@@ -117,7 +117,24 @@ unsigned aio_context_get_max_batch(const AioContext *ctx);
 /** A consistent-enough copy of the counters (each is exact). Any thread. */
 void aio_context_get_stats(AioContext *ctx, AioStats *stats);
 
-/** CLOCK_MONOTONIC in nanoseconds. */
+/** CLOCK_MONOTONIC in nanoseconds. Any thread. */
 int64_t aio_clock_ns(void);
+
+/**
+ * The time, to take note of when something happened. Home thread.
+ *
+ * One reading of the clock serves AIO_SHARED_READINGS marks, as long as the loop does not
+ * turn and nothing is submitted meanwhile. It is never ahead of the clock, and behind it by what the
+ * thread has done since it was taken. After work that may have been long use
+ * aio_context_read_clock().
+ */
+int64_t aio_context_now(AioContext *ctx);
+#define AIO_SHARED_READINGS 4
+
+/** The time now, read anew; aio_context_now() goes on from it. Home thread. */
+int64_t aio_context_read_clock(AioContext *ctx);
+
+/** The next aio_context_now() reads anew: what was done may have been long. Home thread. */
+void aio_context_time_passed(AioContext *ctx);
 
 #endif /* SLUICE_AIO_CONTEXT_H */

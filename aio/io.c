@@ -318,8 +318,9 @@ void aio_io_finish(AioIo *io, int result, uint64_t transferred)
         aio_io_direct_end(io);
     }
     if (io->state.submitted_ns != 0 && engine->latency != NULL) {
-        aio_histogram_record(engine->latency,
-                             (uint64_t)MAX(aio_clock_ns() - io->state.submitted_ns, 0));
+        aio_histogram_record(
+            engine->latency,
+            (uint64_t)MAX(aio_context_now(engine->ctx) - io->state.submitted_ns, 0));
     }
     AIO_TRACE3(io_complete, io, result, transferred);
     engine->in_flight--;
@@ -415,7 +416,7 @@ void aio_io_submit(AioContext *ctx, AioIo *io, AioIoDoneFn *done)
     state->fault_serial = engine->fault_serial++;
     state->fault_steps = 0;
     state->fault_burst = 0;
-    state->submitted_ns = engine->latency != NULL ? aio_clock_ns() : 0;
+    state->submitted_ns = engine->latency != NULL ? aio_context_now(ctx) : 0;
     engine->in_flight++;
     aio_counter_add(&engine->counters->io_requests, 1);
 

@@ -2,6 +2,9 @@
 /* One-shot timers in a binary heap ordered by deadline; index 0 is unused. */
 #include "aio/context-internal.h"
 
+/** A timer this near is compared with the clock itself, others with aio_context_now(). */
+#define NEAR_NS (INT64_C(1000) * 1000)
+
 static AioTimer *timer_at(AioContext *ctx, unsigned index)
 {
     return g_ptr_array_index(ctx->timers, index);
@@ -95,7 +98,10 @@ bool aio_timers_run(AioContext *ctx)
     if (ctx->timers->len <= 1) {
         return false;
     }
-    int64_t now_ns = aio_clock_ns();
+    int64_t now_ns = aio_context_now(ctx);
+    if (timer_at(ctx, 1)->deadline_ns < now_ns + NEAR_NS) {
+        now_ns = aio_context_read_clock(ctx);
+    }
     int64_t outer_floor_ns = ctx->timers_floor_ns;
     ctx->timers_floor_ns = now_ns + 1;
     while (ctx->timers->len > 1 && timer_at(ctx, 1)->deadline_ns <= now_ns) {

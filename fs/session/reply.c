@@ -81,7 +81,7 @@ static int answer(FsRequest *request, struct iovec *iov, int count)
     const int error = -header->error;
 
     request->error = error;
-    fs_request_mark_answered(request);
+    fs_request_mark_answered(request, header->len);
     if (error == 0 && count > 1) {
         if (is_init) {
             complete_init(session, &iov[1]);

@@ -77,7 +77,8 @@ struct FsRequest {
     bool in_op;      /* libfuse's decoder is running; worker only */
 
     /* for FsTimes, in nanoseconds of aio_clock_ns(); 0: did not happen */
-    int64_t received_at, answered_at, sent_at;
+    int64_t received_at; /* set by the transport */
+    int64_t answered_at, sent_at;
     int64_t queued; /* how long it waited for a helper thread; before that, since when */
     int error;      /* of the answer, positive */
 
@@ -102,8 +103,14 @@ struct FsRequest {
 /** Drop one hold. Any thread. */
 void fs_request_drop(FsRequest *request);
 
-/** The transport has sent the answer, or given up. Any thread. */
-void fs_request_sent(FsRequest *request);
+/** The transport has sent the answer at @sent_at (aio_clock_ns()), or given up. Any thread. */
+void fs_request_sent(FsRequest *request, int64_t sent_at);
+
+/** READ or WRITE. */
+bool fs_request_moves_data(const FsRequest *request);
+
+/** The time after work on @request, for its times; read anew. Any thread. */
+int64_t fs_request_clock(const FsRequest *request);
 
 /** Run with @request (NULL: none) as the thread's current one, without a hold. */
 FsRequest *fs_request_swap_current(FsRequest *request);
@@ -114,7 +121,7 @@ FsRequest *fs_request_swap_current(FsRequest *request);
  */
 FsRequest *fs_request_bind(fuse_req_t fuse);
 
-/** Take note of an answer. Aborts on the second. Any thread. */
-void fs_request_mark_answered(FsRequest *request);
+/** Take note of an answer of @length bytes. Aborts on the second. Any thread. */
+void fs_request_mark_answered(FsRequest *request, size_t length);
 
 #endif /* SLUICE_FS_SESSION_REQUEST_INTERNAL_H */

@@ -73,7 +73,7 @@ static void keep_or_free(FsWorker *worker, FsRequest *request)
 static void count_times(FsTimes *times, const FsRequest *request)
 {
     /* What has no answer is done now. */
-    int64_t answered = request->answered_at != 0 ? request->answered_at : aio_clock_ns();
+    int64_t answered = request->answered_at != 0 ? request->answered_at : fs_request_clock(request);
 
     fs_times_record(times, request->opcode, request->error,
                     (uint64_t)MAX(answered - request->received_at, 0));
@@ -272,7 +272,6 @@ static void worker_received(FsRequest *request, void *opaque)
     request->open_flags = 0;
     request->deferrable = false;
     request->uncounted = false;
-    request->received_at = aio_clock_ns();
     request->answered_at = 0;
     request->sent_at = 0;
     request->queued = 0;
@@ -336,9 +335,13 @@ static void worker_received(FsRequest *request, void *opaque)
     fuse_session_process_buf(session->fuse, &buf);
     request->in_op = false;
     fs_request_swap_current(previous);
-    if (request->interrupted &&
-        atomic_load_explicit(&request->state, memory_order_relaxed) == FS_REQUEST_PENDING) {
-        fs_interrupt_deliver(worker, request);
+    if (atomic_load_explicit(&request->state, memory_order_relaxed) == FS_REQUEST_PENDING) {
+        if (!fs_request_moves_data(request)) {
+            aio_context_time_passed(worker->ctx);
+        }
+        if (request->interrupted) {
+            fs_interrupt_deliver(worker, request);
+        }
     }
     fs_request_drop(request);
 }

@@ -207,6 +207,7 @@ static ReadResult read_request(FsDevice *device)
         return READ_CLOSED;
     }
     request->length = (size_t)length;
+    request->received_at = aio_context_now(device->ctx);
     device->spare = NULL;
     device->events->received(request, device->opaque);
     return READ_REQUEST;
@@ -342,7 +343,7 @@ static void answer_done(CqeHandler *handler)
     if (result < 0 && !is_gone(result)) {
         report_refused(device, request, result);
     }
-    fs_request_sent(request);
+    fs_request_sent(request, aio_context_now(device->ctx));
 }
 
 /** Lay the answer out in one piece that stays in place. False: it does not fit. */
@@ -395,7 +396,7 @@ static int device_reply(FsTransport *transport, FsRequest *request, struct iovec
     if (result < 0 && !is_gone(result)) {
         report_refused(device, request, result);
     }
-    fs_request_sent(request);
+    fs_request_sent(request, fs_request_clock(request));
     return result;
 }
 

@@ -89,7 +89,7 @@ typedef struct FsTransportEvents {
     FsRequest *(*take)(void *opaque);
     /** Return a request that was taken and never received. */
     void (*untake)(FsRequest *request, void *opaque);
-    /** A whole request lies at FsRequest.start, FsRequest.length bytes. */
+    /** A whole request lies at FsRequest.start, FsRequest.length bytes, since received_at. */
     void (*received)(FsRequest *request, void *opaque);
     /** No more will come: ENODEV unmounted, ECONNABORTED aborted, other errno. Once. */
     void (*closed)(int error, void *opaque);

@@ -77,6 +77,7 @@ struct FsUring {
     unsigned depth;
     FsPlacement placement;
     unsigned turn_requests; /* that came since the turn began */
+    int64_t turn_at;        /* when the first of them was taken, and with it all */
     AioTimer tick;
     AioTimer trim_again;
     uint64_t nudges;

@@ -61,7 +61,7 @@ static bool lengths_are_sane(const FsUringEntry *entry, const struct fuse_in_hea
            in->len - sizeof(*in) - header->payload_size <= sizeof(header->op_in);
 }
 
-static void entry_received(FsUringEntry *entry, FsRequest *request)
+static void entry_received(FsUringEntry *entry, FsRequest *request, int64_t received_at)
 {
     FsUring *uring = entry->uring;
     const struct fs_fuse_uring_header *header = entry->header;
@@ -81,6 +81,7 @@ static void entry_received(FsUringEntry *entry, FsRequest *request)
     request->data = entry->payload;
     request->capacity = uring->payload_size;
     request->length = in.len;
+    request->received_at = received_at;
     request->interrupted = entry->interrupted;
     entry->interrupted = false;
     aio_counter_add(&uring->fetched, 1);
@@ -140,7 +141,7 @@ static void entry_filled(FsUringEntry *entry)
     if (request == NULL) {
         wait_for_room(entry);
     } else {
-        entry_received(entry, request);
+        entry_received(entry, request, uring->turn_at);
     }
 }
 
@@ -180,6 +181,7 @@ static void entry_done(CqeHandler *handler)
         entry->state = FS_URING_DEAD; /* a request that came too late */
     } else {
         if (uring->turn_requests++ == 0) {
+            uring->turn_at = aio_context_now(uring->ctx);
             aio_batch_defer(uring->ctx, turn_over, uring);
         }
         fs_uring_watch(uring, entry->queue);
@@ -201,7 +203,7 @@ static void uring_resume(FsTransport *transport)
         if (uring->waiting == NULL) {
             uring->waiting_tail = &uring->waiting;
         }
-        entry_received(entry, request);
+        entry_received(entry, request, aio_context_now(uring->ctx));
     }
 }
 
@@ -283,10 +285,11 @@ static int uring_reply(FsTransport *transport, FsRequest *request, struct iovec 
     memcpy(entry->header->in_out, &out, sizeof(out));
 
     const bool gone = fs_uring_is_stopped(uring);
+    const int64_t sent_at = request->answered_at;
     request->carrier = NULL;
     request->data = NULL;
     commit_from_anywhere(entry);
-    fs_request_sent(request);
+    fs_request_sent(request, sent_at);
     return gone ? -ENOENT : 0;
 }
 

@@ -424,6 +424,15 @@ static void test_spin_counts_against_timeout(void)
     aio_context_free(ctx);
 }
 
+static void prepare_nop(struct io_uring_sqe *sqe, void *opaque)
+{
+    io_uring_prep_nop(sqe);
+}
+
+static void note_completion(CqeHandler *handler)
+{
+}
+
 /* Non-blocking turns of an idle ring context make no system call. */
 static void test_nonblocking_needs_no_enter(void)
 {
@@ -440,6 +449,43 @@ static void test_nonblocking_needs_no_enter(void)
     aio_context_get_stats(ctx, &after);
     g_assert_cmpuint(after.enters - before.enters, ==, 0);
     g_assert_cmpuint(after.blocking_waits - before.blocking_waits, ==, 0);
+    aio_context_free(ctx);
+}
+
+/* A reading of the clock serves so many marks, and none after a turn or a submission. */
+static void test_shared_reading(void)
+{
+    AioContext *ctx = test_context_new();
+
+    int64_t first_ns = aio_context_read_clock(ctx);
+    for (unsigned i = 1; i < AIO_SHARED_READINGS; i++) {
+        g_assert_cmpint(aio_context_now(ctx), ==, first_ns);
+    }
+    g_usleep(1000);
+    int64_t before_ns = aio_clock_ns();
+    int64_t second_ns = aio_context_now(ctx);
+    g_assert_cmpint(second_ns, >=, before_ns);
+    g_assert_cmpint(second_ns, <=, aio_clock_ns());
+    g_assert_cmpint(aio_context_now(ctx), ==, second_ns);
+
+    before_ns = aio_clock_ns();
+    aio_context_time_passed(ctx);
+    g_assert_cmpint(aio_context_now(ctx), >=, before_ns);
+
+    before_ns = aio_clock_ns();
+    aio_context_poll(ctx, false);
+    g_assert_cmpint(aio_context_now(ctx), >=, before_ns);
+
+    AioRing *ring = aio_context_ring(ctx);
+    if (ring) {
+        CqeHandler handler = {.callback = note_completion};
+        aio_ring_add(ring, prepare_nop, NULL, &handler);
+        aio_context_read_clock(ctx);
+        before_ns = aio_clock_ns();
+        g_assert_cmpint(aio_ring_submit(ring), ==, 0);
+        g_assert_cmpint(aio_context_now(ctx), >=, before_ns);
+        test_poll_until(ctx, !handler.busy);
+    }
     aio_context_free(ctx);
 }
 
@@ -598,6 +644,7 @@ int main(int argc, char **argv)
     g_test_add_func("/context/preempted-spin-pauses", test_preempted_spin_pauses);
     g_test_add_func("/context/B20-spin-counts-against-timeout", test_spin_counts_against_timeout);
     g_test_add_func("/context/B21-B22-nonblocking-needs-no-enter", test_nonblocking_needs_no_enter);
+    g_test_add_func("/context/shared-reading", test_shared_reading);
     g_test_add_func("/context/B24-slow-handler-is-not-block-time",
                     test_slow_handler_is_not_block_time);
     g_test_add_func("/context/B30-set-poll-params", test_set_poll_params);
