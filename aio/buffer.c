@@ -15,11 +15,16 @@
  * beyond the resident limit, and at the end of an interval a free buffer that
  * did not do so in it gives its upper pages back.
  *
+ * A depot is a pool with a lock, from which and to which large buffers move. What is there is
+ * given back by the same rule, an interval being one of any of its pools.
+ *
  * Under AddressSanitizer a free buffer is poisoned: using it is an error.
  */
 #include "aio/buffer.h"
 
 #include <assert.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -58,8 +63,15 @@ struct AioBufferPool {
     BufferHeader *free_list;
     unsigned free_count;
     unsigned in_use;
-    unsigned returns; /* in this interval */
+    unsigned large_count; /* on the free list with more than AIO_BUFFER_RESIDENT touched */
+    unsigned returns;     /* in this interval */
     unsigned interval;
+    AioBufferDepot *depot; /* NULL: none */
+};
+
+struct AioBufferDepot {
+    pthread_mutex_t lock;
+    AioBufferPool pool;
 };
 
 static size_t round_up_to_page(size_t size)
@@ -78,14 +90,45 @@ static BufferHeader *buffer_to_header(const AioBufferPool *pool, void *buffer)
     return (BufferHeader *)(void *)((char *)buffer - pool->front);
 }
 
-AioBufferPool *aio_buffer_pool_new(size_t size, size_t headroom, unsigned keep)
+static void pool_init(AioBufferPool *pool, size_t size, size_t headroom, unsigned keep)
 {
     assert(size > 0 && size < SIZE_MAX / 4 && headroom < SIZE_MAX / 4);
-    AioBufferPool *pool = g_new0(AioBufferPool, 1);
     pool->size = round_up_to_page(size);
     pool->front = round_up_to_page(sizeof(BufferHeader) + headroom);
     pool->keep = keep;
+}
+
+AioBufferPool *aio_buffer_pool_new(size_t size, size_t headroom, unsigned keep)
+{
+    AioBufferPool *pool = g_new0(AioBufferPool, 1);
+
+    pool_init(pool, size, headroom, keep);
     return pool;
+}
+
+AioBufferDepot *aio_buffer_depot_new(size_t size, size_t headroom, unsigned keep)
+{
+    AioBufferDepot *depot = g_new0(AioBufferDepot, 1);
+
+    pthread_mutex_init(&depot->lock, NULL);
+    pool_init(&depot->pool, size, headroom, keep);
+    return depot;
+}
+
+AioBufferPool *aio_buffer_pool_new_at(AioBufferDepot *depot, unsigned keep)
+{
+    AioBufferPool *pool = g_new0(AioBufferPool, 1);
+
+    pool->size = depot->pool.size;
+    pool->front = depot->pool.front;
+    pool->keep = keep;
+    pool->depot = depot;
+    return pool;
+}
+
+static bool is_large(const BufferHeader *header)
+{
+    return header->touched > AIO_BUFFER_RESIDENT;
 }
 
 static void buffer_unmap(AioBufferPool *pool, BufferHeader *header)
@@ -94,26 +137,89 @@ static void buffer_unmap(AioBufferPool *pool, BufferHeader *header)
     munmap(header, pool->front + pool->size);
 }
 
+/** The first of the free list, or NULL. */
+static BufferHeader *pool_pop(AioBufferPool *pool)
+{
+    BufferHeader *header = pool->free_list;
+
+    if (header) {
+        pool->free_list = header->next;
+        pool->free_count--;
+        pool->large_count -= is_large(header);
+    }
+    return header;
+}
+
+static void pool_push(AioBufferPool *pool, BufferHeader *header)
+{
+    header->next = pool->free_list;
+    pool->free_list = header;
+    pool->free_count++;
+    pool->large_count += is_large(header);
+}
+
+static void unmap_all(AioBufferPool *pool)
+{
+    BufferHeader *header;
+
+    while ((header = pool_pop(pool))) {
+        buffer_unmap(pool, header);
+    }
+}
+
 void aio_buffer_pool_free(AioBufferPool *pool)
 {
     if (!pool) {
         return;
     }
     assert(pool->in_use == 0);
-    while (pool->free_list) {
-        BufferHeader *header = pool->free_list;
-        pool->free_list = header->next;
-        buffer_unmap(pool, header);
-    }
+    unmap_all(pool);
     g_free(pool);
+}
+
+void aio_buffer_depot_free(AioBufferDepot *depot)
+{
+    if (!depot) {
+        return;
+    }
+    unmap_all(&depot->pool);
+    pthread_mutex_destroy(&depot->lock);
+    g_free(depot);
+}
+
+static BufferHeader *depot_take(AioBufferPool *pool)
+{
+    AioBufferDepot *depot = pool->depot;
+
+    pthread_mutex_lock(&depot->lock);
+    BufferHeader *header = pool_pop(&depot->pool);
+    pthread_mutex_unlock(&depot->lock);
+    if (header) {
+        header->last_large = pool->interval;
+    }
+    return header;
+}
+
+/** Leave @header at the depot. False: it is full. */
+static bool depot_leave(AioBufferDepot *depot, BufferHeader *header)
+{
+    pthread_mutex_lock(&depot->lock);
+    const bool room = depot->pool.free_count < depot->pool.keep;
+    if (room) {
+        header->last_large = depot->pool.interval;
+        pool_push(&depot->pool, header);
+    }
+    pthread_mutex_unlock(&depot->lock);
+    return room;
 }
 
 void *aio_buffer_get(AioBufferPool *pool)
 {
-    BufferHeader *header = pool->free_list;
+    BufferHeader *header = pool_pop(pool);
+    if (!header && pool->depot) {
+        header = depot_take(pool);
+    }
     if (header) {
-        pool->free_list = header->next;
-        pool->free_count--;
         buffer_unpoison(header + 1, pool->front - sizeof(*header) + pool->size);
     } else {
         header = mmap(NULL, pool->front + pool->size, PROT_READ | PROT_WRITE,
@@ -139,21 +245,41 @@ static void buffer_give_back(AioBufferPool *pool, BufferHeader *header)
         madvise((char *)header_to_buffer(pool, header) + start, end - start, MADV_DONTNEED);
     }
     header->touched = AIO_BUFFER_RESIDENT;
+    pool->large_count--;
+}
+
+/** Give back what free buffers hold, or only those that were not large in this interval. */
+static void pool_trim(AioBufferPool *pool, bool all)
+{
+    for (BufferHeader *header = pool->free_list; header && pool->large_count > 0;
+         header = header->next) {
+        if (all || header->last_large != pool->interval) {
+            buffer_give_back(pool, header);
+        }
+    }
+}
+
+static void depot_trim(AioBufferDepot *depot, bool all)
+{
+    pthread_mutex_lock(&depot->lock);
+    pool_trim(&depot->pool, all);
+    depot->pool.interval++;
+    pthread_mutex_unlock(&depot->lock);
 }
 
 void aio_buffer_pool_trim(AioBufferPool *pool)
 {
-    for (BufferHeader *header = pool->free_list; header; header = header->next) {
-        buffer_give_back(pool, header);
+    pool_trim(pool, true);
+    if (pool->depot) {
+        depot_trim(pool->depot, true);
     }
 }
 
 static void end_interval(AioBufferPool *pool)
 {
-    for (BufferHeader *header = pool->free_list; header; header = header->next) {
-        if (header->last_large != pool->interval) {
-            buffer_give_back(pool, header);
-        }
+    pool_trim(pool, false);
+    if (pool->depot) {
+        depot_trim(pool->depot, false);
     }
     pool->returns = 0;
     pool->interval++;
@@ -165,19 +291,18 @@ void aio_buffer_put(AioBufferPool *pool, void *buffer, size_t used)
     BufferHeader *header = buffer_to_header(pool, buffer);
     pool->in_use--;
 
-    if (pool->free_count >= pool->keep) {
+    if (used > header->touched) {
+        header->touched = used;
+    }
+    if (used > AIO_BUFFER_RESIDENT) {
+        header->last_large = pool->interval;
+    }
+    const bool leave = pool->depot && is_large(header) && pool->large_count >= AIO_BUFFER_OWN_LARGE;
+    buffer_poison(header + 1, pool->front - sizeof(*header) + pool->size);
+    if (leave ? !depot_leave(pool->depot, header) : pool->free_count >= pool->keep) {
         buffer_unmap(pool, header);
-    } else {
-        if (used > header->touched) {
-            header->touched = used;
-        }
-        if (used > AIO_BUFFER_RESIDENT) {
-            header->last_large = pool->interval;
-        }
-        header->next = pool->free_list;
-        pool->free_list = header;
-        pool->free_count++;
-        buffer_poison(header + 1, pool->front - sizeof(*header) + pool->size);
+    } else if (!leave) {
+        pool_push(pool, header);
     }
 
     if (++pool->returns >= AIO_BUFFER_TRIM_INTERVAL) {

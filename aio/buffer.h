@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 typedef struct AioBufferPool AioBufferPool;
+typedef struct AioBufferDepot AioBufferDepot;
 
 /** Bytes of a free buffer that stay resident, its headroom apart. */
 #define AIO_BUFFER_RESIDENT ((size_t)64 * 1024)
@@ -26,6 +27,23 @@ typedef struct AioBufferPool AioBufferPool;
  * @keep: free buffers kept; more are unmapped
  */
 AioBufferPool *aio_buffer_pool_new(size_t size, size_t headroom, unsigned keep);
+
+/**
+ * A place where pools of the same size and headroom leave free buffers with more than
+ * AIO_BUFFER_RESIDENT in memory, and take them from: many threads together then keep about as
+ * many as were in use at once, not each of them its own greatest number.
+ * @keep: buffers kept there; more are unmapped. Any thread.
+ */
+AioBufferDepot *aio_buffer_depot_new(size_t size, size_t headroom, unsigned keep);
+
+/** Every pool must have been freed. NULL is ignored. */
+void aio_buffer_depot_free(AioBufferDepot *depot);
+
+/** A pool with @depot's size and headroom that uses it. The depot must outlive the pool. */
+AioBufferPool *aio_buffer_pool_new_at(AioBufferDepot *depot, unsigned keep);
+
+/** Large free buffers that a pool with a depot keeps for itself. */
+#define AIO_BUFFER_OWN_LARGE 8
 
 /** Every buffer must have been returned. */
 void aio_buffer_pool_free(AioBufferPool *pool);

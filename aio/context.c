@@ -93,6 +93,7 @@ static bool context_open_ring(AioContext *ctx, const AioContextParams *params, G
     ctx->ring = aio_ring_new(&params->ring, &cause);
     if (ctx->ring) {
         ctx->ring->counters = &ctx->counters;
+        ctx->ring->home = ctx;
         return true;
     }
     if (params->monitor == AIO_MONITOR_URING) {
@@ -301,7 +302,7 @@ int64_t aio_context_timeout(AioContext *ctx)
     int64_t timeout_ns = aio_bh_timeout(ctx);
     int64_t deadline_ns = aio_timers_deadline(ctx);
     if (timeout_ns != 0 && deadline_ns >= 0) {
-        int64_t left_ns = deadline_ns - aio_clock_ns();
+        int64_t left_ns = deadline_ns - aio_context_read_clock(ctx);
         left_ns = MAX(left_ns, 0);
         timeout_ns = timeout_ns < 0 ? left_ns : MIN(timeout_ns, left_ns);
     }

@@ -54,7 +54,8 @@ struct AioRing {
     AioRingSubmitFn *submit;
     AioCounters *counters;
     AioCounters own_counters;
-    AioContext *ctx; /* where attached; NULL for a context's own ring */
+    AioContext *home; /* whose own ring it is, or NULL */
+    AioContext *ctx;  /* where attached; NULL for a context's own ring */
     AioBh *iopoll_bh;
     int event_fd; /* registered by aio_ring_watch(), or -1 */
 };

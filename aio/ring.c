@@ -435,7 +435,11 @@ int aio_ring_wait(AioRing *ring, int64_t timeout_ns)
         ring_refill(ring);
     }
 
-    int64_t deadline_ns = timeout_ns > 0 ? aio_clock_ns() + timeout_ns : 0;
+    int64_t deadline_ns = 0;
+    if (timeout_ns > 0) {
+        /* the context has just read the clock to find out how long it may wait */
+        deadline_ns = (ring->home ? aio_context_now(ring->home) : aio_clock_ns()) + timeout_ns;
+    }
     for (;;) {
         int ret = ring_submit_and_wait(ring, timeout_ns);
         taken = aio_ring_reap(ring, 0);

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "aio/buffer.h"
 #include "fs/session/session.h"
 #include "fs/session/worker.h"
 
@@ -45,6 +46,7 @@ struct FsSession {
     unsigned worker_count;
     AioPool *pool;
     AioPool *notify_pool;
+    AioBufferDepot *buffers; /* large ones that no worker uses */
 
     /* main thread */
     FsSessionPhase phase;

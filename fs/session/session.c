@@ -38,6 +38,7 @@
 #include "fs/session/ops.h"
 #include "fs/session/session-internal.h"
 #include "fs/session/transport-choice.h"
+#include "fs/transport/device.h"
 
 #define NOTIFY_THREADS       4
 #define NOTIFICATION_STEP_US 1000
@@ -371,6 +372,7 @@ bool fs_session_start(FsSession *session, GError **error)
     make_events_source(session);
     session->pool = aio_pool_new("helper", session->params.helpers);
     session->notify_pool = aio_pool_new("notify", NOTIFY_THREADS);
+    session->buffers = fs_device_buffers_new(session->max_write);
     session->workers = g_new0(FsWorker, count);
     for (unsigned i = 0; i < count; i++) {
         if (!fs_worker_open(&session->workers[i], session, i, error)) {
@@ -407,6 +409,7 @@ static void free_workers(FsSession *session)
     }
     session->worker_count = 0;
     g_clear_pointer(&session->workers, g_free);
+    g_clear_pointer(&session->buffers, aio_buffer_depot_free);
 }
 
 /**

@@ -440,6 +440,7 @@ static void open_on_thread(void *opaque)
         .ctx = worker->ctx,
         .main_fd = fuse_session_fd(session->fuse),
         .data_size = session->max_write,
+        .buffers = session->buffers,
         .is_first = worker->index == 0,
         .events = &fs_worker_events,
         .opaque = worker,

@@ -54,10 +54,15 @@
 #include "fs/session/request-internal.h"
 #include "fs/transport/burst.h"
 
-/** Free buffers kept per worker. */
+/** Free buffers kept per worker, and as many large ones by all workers together. */
 #define KEPT_BUFFERS 128
 /** Slot of the clone in the ring's file table. */
 #define DEVICE_SLOT 0
+/**
+ * Longer answers are written at once: copying a batch of them takes so long that the other workers
+ * read the clients' next requests, into more buffers, before this one has its buffers back.
+ */
+#define TRAVEL_MAX ((size_t)64 * 1024)
 /** When memory for a buffer is short, try again after this many nanoseconds. */
 #define RETRY_NS (INT64_C(10) * 1000 * 1000)
 /** Kernels without FUSE_MAX_PAGES (before Linux 4.20) READ up to this many bytes. */
@@ -259,11 +264,17 @@ static void device_resume(FsTransport *transport)
     resume_reading(device_of(transport));
 }
 
-static void device_recycle(FsTransport *transport, FsRequest *request)
+static void release_buffer(FsDevice *device, FsRequest *request)
 {
-    FsDevice *device = device_of(transport);
     aio_buffer_put(device->buffers, request->data, request->used);
     request->data = NULL;
+}
+
+static void device_recycle(FsTransport *transport, FsRequest *request)
+{
+    if (request->data != NULL) {
+        release_buffer(device_of(transport), request);
+    }
 }
 
 static void device_idle(FsTransport *transport)
@@ -372,9 +383,10 @@ static bool pin_answer(FsRequest *request, const struct iovec *iov, int count)
 }
 
 /** Whether the answer may go with the next submission. On the worker's thread. */
-static bool may_travel(const FsDevice *device, const FsRequest *request)
+static bool may_travel(const FsDevice *device, const FsRequest *request, size_t length)
 {
-    return device->ring != NULL && request->deferrable && (!request->in_op || device->burst.hold);
+    return device->ring != NULL && request->deferrable && length <= TRAVEL_MAX &&
+           (!request->in_op || device->burst.hold);
 }
 
 static int device_reply(FsTransport *transport, FsRequest *request, struct iovec *iov, int count)
@@ -382,7 +394,12 @@ static int device_reply(FsTransport *transport, FsRequest *request, struct iovec
     FsDevice *device = device_of(transport);
     const bool at_home = aio_context_is_home(device->ctx);
 
-    if (at_home && may_travel(device, request) && pin_answer(request, iov, count)) {
+    const struct fuse_out_header *header = iov[0].iov_base;
+    if (at_home && may_travel(device, request, header->len) && pin_answer(request, iov, count)) {
+        if (request->answer == request->small_answer && !request->in_op) {
+            /* its client may ask again before the submission is over: see TRAVEL_MAX */
+            release_buffer(device, request);
+        }
         request->sending.callback = answer_done;
         request->sending.instant = true;
         aio_ring_add(device->ring, prepare_answer, request, &request->sending);
@@ -485,6 +502,16 @@ static int open_clone(int main_fd, bool is_first)
     return fcntl(main_fd, F_DUPFD_CLOEXEC, 3);
 }
 
+static size_t buffer_size(size_t data_size)
+{
+    return MAX(data_size, DATA_SIZE_MIN);
+}
+
+AioBufferDepot *fs_device_buffers_new(size_t data_size)
+{
+    return aio_buffer_depot_new(buffer_size(data_size), FS_TRANSPORT_HEADROOM, KEPT_BUFFERS);
+}
+
 FsTransport *fs_device_new(const FsDeviceParams *params, GError **error)
 {
     FsDevice *device = g_new0(FsDevice, 1);
@@ -494,7 +521,7 @@ FsTransport *fs_device_new(const FsDeviceParams *params, GError **error)
     device->ring = aio_context_ring(params->ctx);
     device->events = params->events;
     device->opaque = params->opaque;
-    device->data_size = MAX(params->data_size, DATA_SIZE_MIN);
+    device->data_size = buffer_size(params->data_size);
     aio_timer_init(&device->retry, device->ctx, device_retry);
 
     device->fd = open_clone(params->main_fd, params->is_first);
@@ -503,7 +530,7 @@ FsTransport *fs_device_new(const FsDeviceParams *params, GError **error)
         device_free(&device->base);
         return NULL;
     }
-    device->buffers = aio_buffer_pool_new(device->data_size, FS_TRANSPORT_HEADROOM, KEPT_BUFFERS);
+    device->buffers = aio_buffer_pool_new_at(params->buffers, KEPT_BUFFERS);
     device->fixed =
         device->ring != NULL && aio_ring_register_file(device->ring, DEVICE_SLOT, device->fd) == 0;
     return &device->base;

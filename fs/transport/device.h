@@ -7,16 +7,21 @@
 
 #include <glib.h>
 
+#include "aio/buffer.h"
 #include "fs/transport/transport.h"
 
 typedef struct FsDeviceParams {
     AioContext *ctx;                 /**< the worker's; the caller is its home thread */
     int main_fd;                     /**< descriptor of the mount, to be cloned; borrowed */
     size_t data_size;                /**< longest data of a READ or WRITE; bytes */
+    AioBufferDepot *buffers;         /**< of fs_device_buffers_new() for @data_size; borrowed */
     bool is_first;                   /**< of the session: says in the log what all would say */
     const FsTransportEvents *events; /**< must outlive the transport */
     void *opaque;
 } FsDeviceParams;
+
+/** Where the workers of a mount leave large free buffers to each other. */
+AioBufferDepot *fs_device_buffers_new(size_t data_size);
 
 /**
  * Open the worker's clone and its buffers. Home thread of @ctx. The context

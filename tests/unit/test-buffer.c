@@ -124,6 +124,78 @@ static void test_trim_now(void)
     aio_buffer_pool_free(pool);
 }
 
+/* What one thread needs no more, the other takes, and nobody keeps its own greatest number. */
+static void test_depot(void)
+{
+    enum { COUNT = 2 * AIO_BUFFER_OWN_LARGE };
+    AioBufferDepot *depot = aio_buffer_depot_new(MIB, 64, COUNT);
+    AioBufferPool *a = aio_buffer_pool_new_at(depot, COUNT);
+    AioBufferPool *b = aio_buffer_pool_new_at(depot, COUNT);
+    char *buffers[COUNT];
+
+    for (unsigned i = 0; i < COUNT; i++) {
+        buffers[i] = aio_buffer_get(a);
+        memset(buffers[i] - 64, 1, 64 + MIB);
+    }
+    for (unsigned i = 0; i < COUNT; i++) {
+        aio_buffer_put(a, buffers[i], MIB);
+    }
+    /* the last half of them lies at the depot */
+    for (unsigned i = COUNT; i-- > AIO_BUFFER_OWN_LARGE;) {
+        char *buffer = aio_buffer_get(b);
+        g_assert_true(buffer == buffers[i]);
+        g_assert_cmpuint(resident(buffer, MIB), ==, MIB);
+        memset(buffer - 64, 2, 64 + MIB);
+    }
+    for (unsigned i = AIO_BUFFER_OWN_LARGE; i < COUNT; i++) {
+        aio_buffer_put(b, buffers[i], 100); /* still large */
+    }
+    char *extra = aio_buffer_get(b);
+    g_assert_true(extra == buffers[COUNT - 1]);
+    aio_buffer_put(b, extra, 100);
+    aio_buffer_pool_free(b);
+    for (unsigned i = 0; i < AIO_BUFFER_OWN_LARGE; i++) {
+        aio_buffer_get(a);
+    }
+    /* no other needs it, so it is new */
+    extra = aio_buffer_get(a);
+    g_assert_cmpuint(resident(extra, MIB), ==, 0);
+    aio_buffer_put(a, extra, 0);
+    for (unsigned i = 0; i < AIO_BUFFER_OWN_LARGE; i++) {
+        aio_buffer_put(a, buffers[i], MIB);
+    }
+    aio_buffer_pool_free(a);
+    aio_buffer_depot_free(depot);
+}
+
+/* A depot has a greatest number, and gives pages back as a pool does. */
+static void test_depot_limits(void)
+{
+    enum { COUNT = AIO_BUFFER_OWN_LARGE + 2 };
+    AioBufferDepot *depot = aio_buffer_depot_new(MIB, 0, 1);
+    AioBufferPool *pool = aio_buffer_pool_new_at(depot, COUNT);
+    char *buffers[COUNT];
+    unsigned char state;
+
+    for (unsigned i = 0; i < COUNT; i++) {
+        buffers[i] = aio_buffer_get(pool);
+        memset(buffers[i], 1, MIB);
+    }
+    for (unsigned i = 0; i < COUNT; i++) {
+        aio_buffer_put(pool, buffers[i], MIB);
+    }
+    g_assert_cmpint(mincore(buffers[COUNT - 1], page_size(), &state), ==, -1); /* unmapped */
+    char *left = buffers[COUNT - 2];
+    g_assert_cmpuint(resident(left, MIB), ==, MIB);
+    for (int i = 0; i < 2 * AIO_BUFFER_TRIM_INTERVAL; i++) {
+        aio_buffer_put(pool, aio_buffer_get(pool), 0);
+    }
+    g_assert_cmpuint(resident(left, MIB), ==, AIO_BUFFER_RESIDENT);
+    aio_buffer_pool_trim(pool);
+    aio_buffer_pool_free(pool);
+    aio_buffer_depot_free(depot);
+}
+
 static void test_alloc_aligned(void)
 {
     const size_t alignments[] = {1, 2, 8, 512, 4096, 65536};
@@ -145,6 +217,8 @@ int main(int argc, char **argv)
     g_test_add_func("/buffer/gives-pages-back", test_gives_pages_back);
     g_test_add_func("/buffer/gives-idle-buffers-back", test_gives_idle_buffers_back);
     g_test_add_func("/buffer/trim-now", test_trim_now);
+    g_test_add_func("/buffer/depot", test_depot);
+    g_test_add_func("/buffer/depot-limits", test_depot_limits);
     g_test_add_func("/buffer/alloc-aligned", test_alloc_aligned);
     return g_test_run();
 }
