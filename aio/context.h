@@ -123,10 +123,9 @@ int64_t aio_clock_ns(void);
 /**
  * The time, to take note of when something happened. Home thread.
  *
- * One reading of the clock serves AIO_SHARED_READINGS marks, as long as the loop does not
- * turn and nothing is submitted meanwhile. It is never ahead of the clock, and behind it by what the
- * thread has done since it was taken. After work that may have been long use
- * aio_context_read_clock().
+ * One reading of the clock serves AIO_SHARED_READINGS marks, as long as the loop does not turn and
+ * nothing is submitted meanwhile. It is never ahead of the clock, and behind it by what the thread
+ * has done since it was taken. After work that may have been long use aio_context_read_clock().
  */
 int64_t aio_context_now(AioContext *ctx);
 #define AIO_SHARED_READINGS 4

@@ -288,7 +288,7 @@ void fs_passthrough_read_ahead_as_source(FsPassthrough *pt)
 static void op_settled(void *userdata, const FsInitResult *init)
 {
     FsPassthrough *pt = userdata;
-    fs_stale_pages_settle(&pt->stale_pages, init->max_background);
+    fs_stale_pages_settle(&pt->stale_pages, pt->session, init->max_background);
     if (pt->watch) {
         fs_watch_begin(pt->watch, init);
     }
@@ -309,6 +309,7 @@ static void op_settled(void *userdata, const FsInitResult *init)
 static void op_ending(void *userdata)
 {
     FsPassthrough *pt = userdata;
+    fs_stale_pages_end(&pt->stale_pages);
     if (pt->watch) {
         fs_watch_stop(pt->watch);
     }

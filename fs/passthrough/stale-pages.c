@@ -13,9 +13,10 @@
  * them, the READ would never be sent. So the write that would take the last one is answered at
  * once, and all pages of its file go a little later, once for any number of such writes.
  * An administrator may lower max_background (fusectl), so it is asked for again before a write
- * waits, if the last answer is some milliseconds old. Writes that wait already do not hear of
- * it: if they are as many as the new limit or more, they and the READ may wait for each other until
- * it is raised again, or the connection is aborted.
+ * waits, if the last answer is some milliseconds old, and by a guard as long as writes wait: those
+ * that are too many then are answered, and their pages go when they can.
+ *
+ * A Drop is on the list as long as its write waits. Who takes it off, under the lock, answers.
  */
 #include <assert.h>
 
@@ -25,19 +26,29 @@
 #define WAITING_UNTOLD 12u /* the kernel's own max_background */
 #define WAITING_MOST   64u /* whatever was agreed on: the kernel limits who is not root */
 #define ASK_AGAIN_US   5000
+#define GUARD_STEP_US  20000
 
-/* What a request remembers while its pages go. */
-typedef struct DropState {
-    FsHandle *handle; /* referenced */
-    off_t offset;     /* negative: unknown */
+typedef struct Drop {
+    AioPoolWork work;
+    FsStalePages *stale;
+    FsSession *session;
+    FsHandle *handle;   /* referenced */
+    FsRequest *request; /* that waits, while on the list; NULL from the start: of the whole file */
+    off_t offset;       /* negative: unknown */
     size_t written;
-} DropState;
+    GList link;
+} Drop;
 
-static_assert(sizeof(DropState) <= FS_REQUEST_SCRATCH, "fits into a request's scratch room");
-
-void fs_stale_pages_settle(FsStalePages *stale, unsigned max_background)
+void fs_stale_pages_settle(FsStalePages *stale, FsSession *session, unsigned max_background)
 {
     stale->most = max_background ? MIN(max_background, WAITING_MOST) : WAITING_UNTOLD;
+    stale->session = session;
+    stale->guard_pool = aio_pool_new("stale-pages", 1);
+}
+
+void fs_stale_pages_end(FsStalePages *stale)
+{
+    g_clear_pointer(&stale->guard_pool, aio_pool_free);
 }
 
 /*
@@ -60,33 +71,44 @@ static void drop_pages(FsSession *session, FsInode *inode, off_t offset, off_t l
     fs_session_end_notification(session);
 }
 
-static void drop_and_reply(FsRequest *request, void *opaque)
+/* The write of @drop, for the caller to answer; NULL: another has, or will. */
+static FsRequest *take_request(Drop *drop)
 {
-    FsStalePages *stale = opaque;
-    DropState state = *(DropState *)fs_request_scratch(request);
-    off_t length = state.offset < 0 ? 0 : (off_t)state.written;
+    FsStalePages *stale = drop->stale;
 
-    drop_pages(fs_request_session(request), state.handle->inode, MAX(state.offset, 0), length);
-    atomic_fetch_sub(&stale->waiting, 1);
-    fs_request_reply_write(request, state.written);
-    fs_handle_put(state.handle);
+    g_mutex_lock(&stale->lock);
+    FsRequest *request = g_steal_pointer(&drop->request);
+    if (request) {
+        g_queue_unlink(&stale->waiting_drops, &drop->link);
+        atomic_fetch_sub(&stale->waiting, 1);
+    }
+    g_mutex_unlock(&stale->lock);
+    return request;
 }
 
-typedef struct LateDrop {
-    AioPoolWork work;
-    FsSession *session;
-    FsHandle *handle; /* referenced */
-} LateDrop;
+static void drop_and_reply(AioPoolWork *work)
+{
+    Drop *drop = aio_container_of(work, Drop, work);
+
+    drop_pages(drop->session, drop->handle->inode, MAX(drop->offset, 0),
+               drop->offset < 0 ? 0 : (off_t)drop->written);
+    FsRequest *request = take_request(drop);
+    if (request) {
+        fs_request_reply_write(request, drop->written);
+    }
+    fs_handle_put(drop->handle);
+    g_free(drop);
+}
 
 static void drop_late(AioPoolWork *work)
 {
-    LateDrop *late = aio_container_of(work, LateDrop, work);
-    FsInode *inode = late->handle->inode;
+    Drop *drop = aio_container_of(work, Drop, work);
+    FsInode *inode = drop->handle->inode;
 
     atomic_store(&inode->late_drop, false); /* who writes from now on asks again */
-    drop_pages(late->session, inode, 0, 0);
-    fs_handle_put(late->handle);
-    g_free(late);
+    drop_pages(drop->session, inode, 0, 0);
+    fs_handle_put(drop->handle);
+    g_free(drop);
 }
 
 /* What max_background has been lately; 0: not known. */
@@ -111,24 +133,87 @@ static bool may_wait(FsStalePages *stale, FsSession *session, unsigned waiting)
     return waiting + 1 < (now ? MIN(now, stale->most) : stale->most);
 }
 
+/* Answer one write if more wait than max_background allows by now. */
+static bool answer_excess(FsStalePages *stale)
+{
+    unsigned limit = current_limit(stale, stale->session);
+    FsRequest *request = NULL;
+    size_t written = 0;
+
+    g_mutex_lock(&stale->lock);
+    if (limit != 0 && stale->waiting_drops.length >= limit) {
+        Drop *drop = g_queue_pop_head_link(&stale->waiting_drops)->data;
+        request = g_steal_pointer(&drop->request);
+        written = drop->written;
+        atomic_fetch_sub(&stale->waiting, 1);
+    }
+    g_mutex_unlock(&stale->lock);
+    if (request) {
+        fs_request_reply_write(request, written);
+    }
+    return request != NULL;
+}
+
+static void guard_run(AioPoolWork *work)
+{
+    FsStalePages *stale = aio_container_of(work, FsStalePages, guard);
+
+    for (;;) {
+        g_usleep(GUARD_STEP_US);
+        while (answer_excess(stale)) {
+        }
+        g_mutex_lock(&stale->lock);
+        stale->guarded = stale->waiting_drops.length > 0;
+        const bool over = !stale->guarded;
+        g_mutex_unlock(&stale->lock);
+        if (over) {
+            return; /* the next that waits begins another */
+        }
+    }
+}
+
+/* The write waits; whoever takes it off the list answers it. */
+static void begin_waiting(FsStalePages *stale, Drop *drop)
+{
+    g_mutex_lock(&stale->lock);
+    drop->link.data = drop;
+    g_queue_push_tail_link(&stale->waiting_drops, &drop->link);
+    const bool begin = !stale->guarded && stale->guard_pool;
+    stale->guarded |= begin;
+    g_mutex_unlock(&stale->lock);
+    if (begin) {
+        stale->guard = (AioPoolWork){.run = guard_run};
+        aio_pool_submit(stale->guard_pool, &stale->guard);
+    }
+}
+
 void fs_stale_pages_drop(FsStalePages *stale, FsRequest *request, FsHandle *handle, off_t offset,
                          size_t written)
 {
     FsSession *session = fs_request_session(request);
+    const bool waits = may_wait(stale, session, atomic_fetch_add(&stale->waiting, 1));
 
-    if (may_wait(stale, session, atomic_fetch_add(&stale->waiting, 1))) {
-        *(DropState *)fs_request_scratch(request) =
-            (DropState){.handle = handle, .offset = offset, .written = written};
-        fs_request_offload(request, fs_session_notify_pool(session), drop_and_reply, stale);
-        return;
+    if (!waits) {
+        atomic_fetch_sub(&stale->waiting, 1);
+        fs_request_reply_write(request, written);
+        if (atomic_exchange(&handle->inode->late_drop, true)) {
+            fs_handle_put(handle);
+            return;
+        }
     }
-    atomic_fetch_sub(&stale->waiting, 1);
-    fs_request_reply_write(request, written);
-    if (atomic_exchange(&handle->inode->late_drop, true)) {
-        fs_handle_put(handle);
-        return;
+    Drop *drop = g_new(Drop, 1);
+    *drop = (Drop){
+        .work = {.run = waits ? drop_and_reply : drop_late},
+        .stale = stale,
+        .session = session,
+        .handle = handle,
+        .request = waits ? request : NULL,
+        .offset = offset,
+        .written = written,
+    };
+    if (waits) {
+        fs_request_park(request);
+        begin_waiting(stale, drop);
     }
-    LateDrop *late = g_new(LateDrop, 1);
-    *late = (LateDrop){.work = {.run = drop_late}, .session = session, .handle = handle};
-    aio_pool_submit(fs_session_notify_pool(session), &late->work);
+    aio_pool_submit(fs_session_notify_pool(session), &drop->work);
 }

@@ -13,14 +13,23 @@
 #include "fs/session/request.h"
 
 typedef struct FsStalePages {
-    unsigned most;            /**< fewer direct writes than this may wait; constant after INIT */
+    unsigned most; /**< fewer direct writes than this may wait; constant after INIT */
+    FsSession *session;
+    AioPool *guard_pool;      /**< of one thread; NULL: before INIT, and at the end */
     _Atomic unsigned waiting; /**< direct writes whose pages are going */
     _Atomic int64_t asked_us; /**< when limit was asked for, monotonic; 0: never */
     _Atomic unsigned limit;   /**< max_background at that time; 0: not known */
+    GMutex lock;
+    GQueue waiting_drops; /**< locked */
+    bool guarded;         /**< locked: the guard runs, or is about to */
+    AioPoolWork guard;
 } FsStalePages;
 
 /** INIT has agreed on @max_background; 0: the kernel's default. */
-void fs_stale_pages_settle(FsStalePages *stale, unsigned max_background);
+void fs_stale_pages_settle(FsStalePages *stale, FsSession *session, unsigned max_background);
+
+/** No request is left, and none will come. */
+void fs_stale_pages_end(FsStalePages *stale);
 
 /**
  * Have the kernel drop the pages of @written bytes at @offset (negative: of all) that it may have

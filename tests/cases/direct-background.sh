@@ -13,9 +13,20 @@
 require_command fio
 UNTESTED=''
 
-# contend MAX_BACKGROUND [LOWERED]: an administrator lowers it afterwards.
+# lower_again_and_again FILE: as above, while writes wait, in the end for good.
+lower_again_and_again() {
+    local value
+    for _ in {1..15}; do
+        for value in 256 8 2; do
+            echo $value >"$1"
+            sleep 0.05
+        done
+    done
+}
+
+# contend MAX_BACKGROUND [LOWERED|again-and-again]: an administrator lowers it afterwards.
 contend() {
-    local status=0
+    local status=0 lowering=
     mount_passthrough --max-background="$1"
     if [ $# -eq 2 ]; then
         local limit
@@ -26,7 +37,12 @@ contend() {
             unmount
             return
         fi
-        echo "$2" >"$limit"
+        if [ "$2" = again-and-again ]; then
+            lower_again_and_again "$limit" &
+            lowering=$!
+        else
+            echo "$2" >"$limit"
+        fi
     fi
     python "$MNT" <<'PYTHON' || status=$?
 path = sys.argv[1] + "/file"
@@ -60,6 +76,7 @@ finally:
     for child in children:
         os.waitpid(child, 0)
 PYTHON
+    [ -z "$lowering" ] || wait $lowering
     [ $status -eq 0 ] || fail "writers and readers wait for each other (max-background=$*)"
     unmount
 }
@@ -67,4 +84,5 @@ PYTHON
 contend 1
 contend 4
 contend 256 4
+contend 256 again-and-again
 [ -z "$UNTESTED" ] || note "passed without: $UNTESTED"
