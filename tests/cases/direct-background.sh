@@ -13,18 +13,13 @@
 require_command fio
 UNTESTED=''
 
-# lower_again_and_again FILE: as above, while writes wait, in the end for good.
-lower_again_and_again() {
-    local value
-    for _ in {1..15}; do
-        for value in 256 8 2; do
-            echo $value >"$1"
-            sleep 0.05
-        done
-    done
+# lower_meanwhile FILE: to the least, while writes wait.
+lower_meanwhile() {
+    sleep 0.$((RANDOM % 5 + 1))
+    echo 1 >"$1"
 }
 
-# contend MAX_BACKGROUND [LOWERED|again-and-again]: an administrator lowers it afterwards.
+# contend MAX_BACKGROUND [LOWERED|meanwhile]: an administrator lowers it afterwards.
 contend() {
     local status=0 lowering=
     mount_passthrough --max-background="$1"
@@ -37,8 +32,8 @@ contend() {
             unmount
             return
         fi
-        if [ "$2" = again-and-again ]; then
-            lower_again_and_again "$limit" &
+        if [ "$2" = meanwhile ]; then
+            lower_meanwhile "$limit" &
             lowering=$!
         else
             echo "$2" >"$limit"
@@ -84,5 +79,5 @@ PYTHON
 contend 1
 contend 4
 contend 256 4
-contend 256 again-and-again
+contend 256 meanwhile
 [ -z "$UNTESTED" ] || note "passed without: $UNTESTED"
