@@ -3,7 +3,7 @@
 #
 # Without file handles more files are known than descriptors allowed: those not in use are closed and found
 # again by name, and never is a wrong file served. On a source with handles that the daemon may not
-# open, on overlayfs and on a FUSE mount. FILES=20000 ROUNDS=10000: more than the suite's.
+# open, on overlayfs and on a FUSE mount. FILES=4000 ROUNDS=2000: more than the suite's.
 #
 # limit: 120
 # matrix: once
