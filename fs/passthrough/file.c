@@ -143,6 +143,25 @@ static void release_handle(FsPassthrough *pt, uint64_t id)
     }
 }
 
+/*
+ * An open inode keeps its descriptor, and may have lost it on the way here: take one of the open
+ * file itself, which is found whatever others do to its name. Best effort.
+ */
+static void keep_descriptor(FsPassthrough *pt, FsHandle *handle)
+{
+    if (handle->inode->handle || fs_inode_descriptor(handle->inode) >= 0) {
+        return;
+    }
+    int fd;
+    FsRoom room = {0};
+    do {
+        fd = fs_resolve_path_of(&pt->resolver, handle->fd);
+    } while (fs_inodes_room_made(&pt->inodes, fd, &room));
+    if (fd >= 0 && !fs_inode_reopened(handle->inode, fd)) {
+        close(fd);
+    }
+}
+
 /* Make a handle of @fd, which is consumed, and answer. */
 static void reply_opened(FsRequest *request, OpenCall *call, int fd, int flags)
 {
@@ -159,6 +178,7 @@ static void reply_opened(FsRequest *request, OpenCall *call, int fd, int flags)
     uint64_t id = fs_handle_id(handle);
     uint64_t node = call->entry.ino;
     call->fi.fh = id;
+    keep_descriptor(pt, handle);
     choose_caching(pt, request, handle, &call->fi);
     int sent = call->is_create ? fuse_reply_create(req, &call->entry, &call->fi)
                                : fuse_reply_open(req, &call->fi);

@@ -8,8 +8,8 @@
  * Linux 5.12); both take CAP_SYS_ADMIN. All that is opened below the descriptor lies on it, file
  * handles included: their mount is that of the root.
  *
- * What is mounted below the source belongs to the copy as it was then, and stays in use until
- * the last descriptor is closed. Mounts made later do not appear there.
+ * What is mounted below the source belongs to the copy as it was then, also where it may not be
+ * entered (xdev=deny): without it, what it covers would be served. Mounts made later do not appear.
  */
 #include "fs/passthrough/source.h"
 
@@ -21,18 +21,18 @@
 #include "aio/error.h"
 
 /* @source on a mount of its own whose access times always move; negative errno. */
-static int open_with_strict_times(int source, bool submounts)
+static int open_with_strict_times(int source)
 {
     struct mount_attr attributes = {
         .attr_set = MOUNT_ATTR_STRICTATIME,
         .attr_clr = MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME,
     };
-    unsigned below = submounts ? AT_RECURSIVE : 0;
-    int fd = open_tree(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | below);
+    int fd =
+        open_tree(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
     if (fd < 0) {
         return -errno;
     }
-    if (mount_setattr(fd, "", AT_EMPTY_PATH | below, &attributes, sizeof(attributes)) < 0) {
+    if (mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof(attributes)) < 0) {
         int error = -errno;
         close(fd);
         return error;
@@ -53,7 +53,7 @@ int fs_source_open(const FsPassthroughParams *params, GError **error)
     if (!params->strictatime) {
         return fd;
     }
-    int strict = open_with_strict_times(fd, params->xdev == FS_PASSTHROUGH_XDEV_ALLOW);
+    int strict = open_with_strict_times(fd);
     if (strict < 0) {
         g_message("strictatime: access times follow the rule of the source's mount: %s%s",
                   g_strerror(-strict), strict == -EPERM ? " (it takes CAP_SYS_ADMIN)" : "");

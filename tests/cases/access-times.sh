@@ -48,6 +48,9 @@ for words in strictatime strictatime,cache=always,inode-handles=always; do
     done
     unmount
 done
+mount_passthrough -o strictatime,xdev=deny
+expect_fail 'Invalid cross-device link' ls "$MNT/below"
+unmount
 umount "$SRC/below"
 echo data >"$SRC/below/file"
 while read -r words expected; do

@@ -44,6 +44,34 @@ ulimit -n $LIMIT
 mount_passthrough --inode-handles=never -o "$OPTIONS_OF_TIMES"
 use_files "$SRC" "${FILES:-400}"
 unset MAY_MOUNT
+
+note "files that are open, and renamed by others"
+mount_passthrough --inode-handles=never --passthrough-io=off -o attr_timeout=0.2,entry_timeout=600
+timeout $((100 * CASE_SCALE)) python3 - "$MNT" "$SRC" <<'PYTHON' || fail "see above"
+import os, sys, time
+
+mnt, src = sys.argv[1:]
+for directory, _, files in os.walk(f"{mnt}/renamed/tree"):
+    for name in files:
+        os.stat(f"{directory}/{name}")
+os.mkdir(f"{mnt}/opened")
+for number in range(100):  # those of others keep their descriptors: soon there is only the newest to close
+    fd = os.open(f"{mnt}/opened/{number}", os.O_RDWR | os.O_CREAT)
+    os.rename(f"{src}/opened/{number}", f"{src}/opened/away{number}")
+    if number % 10 == 0:
+        opened = []
+    opened.append((number, fd))
+    if number % 10 == 9:
+        time.sleep(0.25)  # what the kernel knows of them is old then
+        for number, fd in opened:
+            os.fchmod(fd, 0o600)
+            assert os.fstat(fd).st_mode & 0o777 == 0o600, number
+            os.write(fd, b"%d" % number)
+            assert os.pread(fd, 10, 0) == b"%d" % number, number
+            os.close(fd)
+PYTHON
+unmount
+
 if is_mounted "$CASE_DIR/over"; then
     mount_passthrough_at "$CASE_DIR/over" "$MNT" -o "$OPTIONS_OF_TIMES"
     use_files "$CASE_DIR/over" "${FILES:-200}"
