@@ -55,14 +55,18 @@ static void answer(DiskIo *io, uint64_t bytes)
         .st_uid = disk->image.st_uid,
         .st_gid = disk->image.st_gid,
         .st_blksize = DISK_PREFERRED_SIZE,
-        .st_blocks = (blkcnt_t)((bytes + BLOCK - 1) / BLOCK),
         .st_atim = image.st_atim,
         .st_mtim = image.st_mtim,
         .st_ctim = image.st_ctim,
     };
 
     if (entry->kind == DISK_FILE) {
+        const uint64_t size = (uint64_t)entry->node->size;
+
+        /* what was written through another file a moment ago may be all there is */
+        bytes = MAX(bytes, MIN(size, DISK_PREFERRED_SIZE));
         attr.st_size = entry->node->size;
+        attr.st_blocks = (blkcnt_t)((bytes + BLOCK - 1) / BLOCK);
     } else if (entry->kind == DISK_LINK) {
         attr.st_size = (off_t)strlen(entry->target);
     }

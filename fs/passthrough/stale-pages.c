@@ -154,10 +154,23 @@ static bool answer_excess(FsStalePages *stale)
     return request != NULL;
 }
 
+/* There was no thread, this is the worker: it goes on unguarded, the next write tries again. */
+static bool has_no_thread(FsStalePages *stale)
+{
+    g_mutex_lock(&stale->lock);
+    const bool none = stale->begun_by == g_thread_self();
+    stale->guarded &= !none;
+    g_mutex_unlock(&stale->lock);
+    return none;
+}
+
 static void guard_run(AioPoolWork *work)
 {
     FsStalePages *stale = aio_container_of(work, FsStalePages, guard);
 
+    if (has_no_thread(stale)) {
+        return;
+    }
     for (;;) {
         g_usleep(GUARD_STEP_US);
         while (answer_excess(stale)) {
@@ -180,6 +193,9 @@ static void begin_waiting(FsStalePages *stale, Drop *drop)
     g_queue_push_tail_link(&stale->waiting_drops, &drop->link);
     const bool begin = !stale->guarded && stale->guard_pool;
     stale->guarded |= begin;
+    if (begin) {
+        stale->begun_by = g_thread_self();
+    }
     g_mutex_unlock(&stale->lock);
     if (begin) {
         stale->guard = (AioPoolWork){.run = guard_run};

@@ -22,6 +22,7 @@ typedef struct FsStalePages {
     GMutex lock;
     GQueue waiting_drops; /**< locked */
     bool guarded;         /**< locked: the guard runs, or is about to */
+    GThread *begun_by;    /**< locked: the worker that had the guard started */
     AioPoolWork guard;
 } FsStalePages;
 
