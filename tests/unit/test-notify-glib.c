@@ -15,20 +15,13 @@
 #include "aio/context-internal.h"
 #include "aio/gsource.h"
 #include "aio/handler.h"
+#include "notify-producers.h"
 #include "util.h"
 
 static unsigned stress_events(void)
 {
     const char *value = getenv("SLUICE_TEST_STRESS");
     return value ? MIN((unsigned)strtoul(value, NULL, 10), 500 * 1000) : 10 * 1000;
-}
-
-/* Spin for a random while, so that the threads meet in many ways. */
-static void dither(uint32_t *random)
-{
-    *random = *random * 1664525u + 1013904223u;
-    for (volatile unsigned i = 0; i < (*random >> 24); i = i + 1) {
-    }
 }
 
 static AioContext *pollable_context_new(void)
@@ -40,60 +33,6 @@ static AioContext *pollable_context_new(void)
     AioContext *ctx = aio_context_new(&params, &error);
     g_assert_no_error(error);
     return ctx;
-}
-
-enum { PRODUCERS = 2 };
-
-typedef struct Stress {
-    AioContext *ctx;
-    unsigned per_producer;
-    unsigned window;                  /* most events of a producer that are not consumed */
-    _Atomic unsigned gone[PRODUCERS]; /* published by each */
-    _Atomic unsigned seen[PRODUCERS]; /* consumed */
-    _Atomic unsigned next;
-} Stress;
-
-static void *notify_producer(void *opaque)
-{
-    Stress *stress = opaque;
-    unsigned me = atomic_fetch_add(&stress->next, 1);
-    uint32_t random = me + 1;
-
-    for (unsigned i = 1; i <= stress->per_producer; i++) {
-        while (i - atomic_load_explicit(&stress->seen[me], memory_order_relaxed) > stress->window) {
-            sched_yield();
-        }
-        /* Relaxed: it is the notification that has to order it. */
-        atomic_store_explicit(&stress->gone[me], i, memory_order_relaxed);
-        aio_context_notify(stress->ctx);
-        dither(&random);
-    }
-    return NULL;
-}
-
-static bool notify_consume(Stress *stress)
-{
-    bool over = true;
-    for (unsigned i = 0; i < PRODUCERS; i++) {
-        unsigned gone = atomic_load_explicit(&stress->gone[i], memory_order_relaxed);
-        atomic_store_explicit(&stress->seen[i], gone, memory_order_relaxed);
-        over &= gone == stress->per_producer;
-    }
-    return over;
-}
-
-static void start_producers(pthread_t *threads, void *(*fn)(void *), void *opaque)
-{
-    for (unsigned i = 0; i < PRODUCERS; i++) {
-        g_assert_cmpint(pthread_create(&threads[i], NULL, fn, opaque), ==, 0);
-    }
-}
-
-static void join_producers(pthread_t *threads)
-{
-    for (unsigned i = 0; i < PRODUCERS; i++) {
-        pthread_join(threads[i], NULL);
-    }
 }
 
 static void test_glib(void)

@@ -21,6 +21,7 @@
 #include "aio/handler.h"
 #include "aio/iothread.h"
 #include "aio/timer.h"
+#include "notify-producers.h"
 #include "util.h"
 
 static unsigned stress_events(void)
@@ -34,69 +35,7 @@ static void stats_get(AioContext *ctx, AioStats *stats)
     aio_context_get_stats(ctx, stats);
 }
 
-/* Spin for a random while, so that the threads meet in many ways. */
-static void dither(uint32_t *random)
-{
-    *random = *random * 1664525u + 1013904223u;
-    for (volatile unsigned i = 0; i < (*random >> 24); i = i + 1) {
-    }
-}
-
 /* --- B31, B32: publish work, then notify --- */
-
-enum { PRODUCERS = 2 };
-
-typedef struct Stress {
-    AioContext *ctx;
-    unsigned per_producer;
-    unsigned window;                  /* most events of a producer that are not consumed */
-    _Atomic unsigned gone[PRODUCERS]; /* published by each */
-    _Atomic unsigned seen[PRODUCERS]; /* consumed */
-    _Atomic unsigned next;
-} Stress;
-
-static void *notify_producer(void *opaque)
-{
-    Stress *stress = opaque;
-    unsigned me = atomic_fetch_add(&stress->next, 1);
-    uint32_t random = me + 1;
-
-    for (unsigned i = 1; i <= stress->per_producer; i++) {
-        while (i - atomic_load_explicit(&stress->seen[me], memory_order_relaxed) > stress->window) {
-            sched_yield();
-        }
-        /* Relaxed: it is the notification that has to order it. */
-        atomic_store_explicit(&stress->gone[me], i, memory_order_relaxed);
-        aio_context_notify(stress->ctx);
-        dither(&random);
-    }
-    return NULL;
-}
-
-static bool notify_consume(Stress *stress)
-{
-    bool over = true;
-    for (unsigned i = 0; i < PRODUCERS; i++) {
-        unsigned gone = atomic_load_explicit(&stress->gone[i], memory_order_relaxed);
-        atomic_store_explicit(&stress->seen[i], gone, memory_order_relaxed);
-        over &= gone == stress->per_producer;
-    }
-    return over;
-}
-
-static void start_producers(pthread_t *threads, void *(*fn)(void *), void *opaque)
-{
-    for (unsigned i = 0; i < PRODUCERS; i++) {
-        g_assert_cmpint(pthread_create(&threads[i], NULL, fn, opaque), ==, 0);
-    }
-}
-
-static void join_producers(pthread_t *threads)
-{
-    for (unsigned i = 0; i < PRODUCERS; i++) {
-        pthread_join(threads[i], NULL);
-    }
-}
 
 static void set_max_poll(AioContext *ctx, int64_t max_ns)
 {
