@@ -24,9 +24,6 @@
  * burst of new files can take more than the budget: with half as much again in use, who looks one
  * up waits for the youngest to grow old. What one thread has closed others may take first; so who
  * meets EMFILE goes on as long as something can be closed, for some seconds.
- *
- * Opening again goes up to the nearest directory that is open and opens the component below it,
- * until the inode itself is open; so depth costs a loop and no stack.
  */
 #include "fs/passthrough/inode-path.h"
 
@@ -50,7 +47,6 @@
 #define ROOM_WAIT_US  5000
 #define ROOM_TRIES    8u
 #define ROOM_PATIENCE (5 * G_USEC_PER_SEC)
-#define CHANGED_TRIES 64u
 
 static int descriptor_in(uint64_t word)
 {
@@ -199,24 +195,15 @@ bool fs_inode_is_marked(FsInode *inode, uint64_t mark)
     return same;
 }
 
-/* --- opening again --- */
+/* --- use --- */
 
-/* A component on the way to an inode: what to open, and where. */
-typedef struct Step {
-    FsInode *child;  /* referenced and held */
-    FsInode *parent; /* the same */
-    uint64_t mark;   /* of the child */
-    uint32_t changes;
-    char name[NAME_MAX + 1];
-} Step;
-
-static FsInode *take_locked(FsInode *inode)
+FsInode *fs_inode_take_locked(FsInode *inode)
 {
     fs_inode_hold(inode);
     return fs_inode_ref(inode);
 }
 
-static void give_back(FsInode *inode)
+void fs_inode_give_back(FsInode *inode)
 {
     if (inode) {
         fs_inode_unhold(inode);
@@ -224,113 +211,12 @@ static void give_back(FsInode *inode)
     }
 }
 
-static void step_clear(Step *step)
-{
-    give_back(step->child);
-    give_back(step->parent);
-    step->child = step->parent = NULL;
-}
-
-/* The uppermost component on the way to @inode that is not open. -ESTALE: there is no way. */
-static int find_step(FsInode *inode, Step *step)
-{
-    FsDescriptors *open = &inode->table->open;
-    FsInode *child = inode, *parent = NULL;
-    pthread_mutex_lock(&open->lock);
-    FsInodeName *name;
-    while ((name = atomic_load_explicit(&child->name, memory_order_relaxed))) {
-        parent = name->parent;
-        if (fs_inode_descriptor(parent) >= 0 || parent->handle) {
-            break;
-        }
-        child = parent;
-    }
-    if (name) {
-        step->child = take_locked(child);
-        step->parent = take_locked(parent);
-        step->mark = child->mark;
-        step->changes = child->changes;
-        g_strlcpy(step->name, name->text, sizeof(step->name));
-    }
-    pthread_mutex_unlock(&open->lock);
-    return name ? 0 : -ESTALE;
-}
-
-/* Whether something has happened to the component since find_step(). */
-static bool has_changed(const Step *step)
-{
-    FsDescriptors *open = &step->child->table->open;
-    pthread_mutex_lock(&open->lock);
-    bool changed = step->child->changes != step->changes || fs_inode_descriptor(step->child) >= 0;
-    pthread_mutex_unlock(&open->lock);
-    return changed;
-}
-
-/* Open the component. 0, or negative errno. */
-static int open_step(const Step *step)
-{
-    FsInode *child = step->child;
-    struct statx stx;
-    int own = fs_inode_descriptor(step->parent);
-    int by_handle = own >= 0 ? -1 : fs_file_handle_open(step->parent->handle);
-    int at = own >= 0 ? own : by_handle;
-    int fd = at < 0 ? at : fs_resolve_child(child->table->open.resolver, at, step->name, &stx);
-    if (by_handle >= 0) {
-        close(by_handle);
-    }
-    if (fd < 0) {
-        bool elsewhere = fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -EXDEV;
-        return elsewhere ? -ESTALE : fd;
-    }
-    FsInodeKey key = fs_inode_key_of(&stx);
-    bool young;
-    bool same = fs_inode_key_equal(&key, &child->key) && step->mark != FS_NO_MARK &&
-                fs_inode_mark_of(child->backing, fd, &young) == step->mark;
-    if (!same || !fs_inode_reopened(child, fd)) {
-        close(fd);
-    }
-    return same ? 0 : -ESTALE;
-}
-
-/* Open the descriptor of @inode, which the caller holds. Returns it or negative errno. */
-static int reopen(FsInode *inode)
-{
-    FsDescriptors *open = &inode->table->open;
-    FsInode *above = NULL; /* what was opened last is held until what is below it is open */
-    int error = 0;
-    FsRoom room = {0};
-    for (unsigned changed = 0; !error && fs_inode_descriptor(inode) < 0;) {
-        Step step = {0};
-        error = find_step(inode, &step);
-        if (error) {
-            error = fs_inode_descriptor(inode) >= 0 ? 0 : error;
-            break;
-        }
-        error = open_step(&step);
-        if (!error) {
-            give_back(above);
-            above = g_steal_pointer(&step.child);
-            room = (FsRoom){0};
-        } else if (fs_inodes_room_made(inode->table, error, &room) ||
-                   (error != -ENFILE && has_changed(&step) && changed++ < CHANGED_TRIES)) {
-            error = 0; /* once more */
-        }
-        step_clear(&step);
-        fs_inodes_trim(inode->table);
-    }
-    give_back(above);
-    if (error == -ESTALE) {
-        atomic_fetch_add_explicit(&open->stale, 1, memory_order_relaxed);
-    }
-    return error ? error : fs_inode_descriptor(inode);
-}
-
 static FsPathFd open_path(FsInode *inode)
 {
     FsPathFd path = {.opened = inode->handle != NULL};
     FsRoom room = {0};
     do {
-        path.fd = path.opened ? fs_file_handle_open(inode->handle) : reopen(inode);
+        path.fd = path.opened ? fs_file_handle_open(inode->handle) : fs_inode_reopen(inode);
     } while (path.opened && fs_inodes_room_made(inode->table, path.fd, &room));
     if (path.fd >= 0 && !path.opened) {
         path.held = inode;
@@ -454,7 +340,7 @@ static bool close_resident(FsInode *inode, Search *search)
     pthread_mutex_lock(&open->lock);
     const FsInodeName *name = atomic_load_explicit(&inode->name, memory_order_relaxed);
     if (name && fs_inode_descriptor(inode) >= 0) {
-        parent = take_locked(name->parent);
+        parent = fs_inode_take_locked(name->parent);
         changes = inode->changes;
         g_strlcpy(text, name->text, sizeof(text));
     }
@@ -475,7 +361,7 @@ static bool close_resident(FsInode *inode, Search *search)
         if (by_handle && at >= 0) {
             close(at);
         }
-        give_back(parent);
+        fs_inode_give_back(parent);
     }
     if (known && mark == FS_NO_MARK) {
         warn_unmarked(open, inode->backing);

@@ -142,6 +142,17 @@ bool fs_inode_reopened(FsInode *inode, int fd);
 /** Whether the inode has a descriptor, or was closed with this mark; FS_NO_MARK is nobody's. */
 bool fs_inode_is_marked(FsInode *inode, uint64_t mark);
 
+/* --- between inode-path.c and inode-reopen.c --- */
+
+/** Open the descriptor of @inode, which the caller holds. Returns it or negative errno. */
+int fs_inode_reopen(FsInode *inode);
+
+/** A reference on @inode, held: its descriptor stays if it has one. Under the lock. */
+FsInode *fs_inode_take_locked(FsInode *inode);
+
+/** Drop both; NULL is allowed. Not under the lock. */
+void fs_inode_give_back(FsInode *inode);
+
 /* --- inode-mark.c --- */
 
 #define FS_NO_MARK 0
