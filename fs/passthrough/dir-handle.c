@@ -50,7 +50,7 @@ int fs_dir_handle_open(FsPassthrough *pt, FsInode *inode, FsHandle **handle)
         if (fd < 0 && errno == EPERM) {
             fd = openat(path.fd, ".", flags); /* only the owner may have O_NOATIME */
         }
-        fd = fd < 0 ? (errno == EMFILE ? -ENFILE : -errno) : fd;
+        fd = fd < 0 ? fs_client_error(errno) : fd;
     } while (fs_inodes_room_made(&pt->inodes, fd, &room));
     if (fd < 0) {
         return fd;

@@ -19,6 +19,8 @@
 
 #include <glib.h>
 
+#include "fs/passthrough/resolve.h"
+
 #ifndef AT_HANDLE_FID
 #define AT_HANDLE_FID 0x200
 #endif
@@ -83,7 +85,7 @@ static int open_handle(int mount, const void *bytes, unsigned length, int type)
     HandleRoom room = {.handle = {.handle_bytes = length, .handle_type = type}};
     memcpy(room.handle.f_handle, bytes, length);
     int fd = open_by_handle_at(mount, &room.handle, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? (errno == EMFILE ? -ENFILE : -errno) : fd;
+    return fd < 0 ? fs_client_error(errno) : fd;
 }
 
 int fs_file_handle_probe(int dir, FsHandleName *name)

@@ -353,7 +353,13 @@ static bool create_existing(fuse_req_t req, OpenCall *call, const FsInode *paren
     return true;
 }
 
-/* Descriptor of the new file @name of @creator, or negative errno. */
+static int open_unnamed(int parent_fd, int flags, mode_t mode)
+{
+    int fd = openat(parent_fd, ".", flags | O_TMPFILE | O_CLOEXEC, mode);
+    return fd < 0 ? fs_client_error(errno) : fd;
+}
+
+/* Descriptor of the new file of @creator, @name or without one (NULL), or negative errno. */
 static int create_file(FsPassthrough *pt, int parent_fd, const char *name, int flags, mode_t mode,
                        const FsIdentity *creator)
 {
@@ -363,7 +369,8 @@ static int create_file(FsPassthrough *pt, int parent_fd, const char *name, int f
         FsCredentialsSaved saved;
         fd = fs_credentials_enter(&pt->credentials, creator, &saved);
         if (fd == 0) {
-            fd = fs_resolve_create(&pt->resolver, parent_fd, name, flags, mode);
+            fd = name ? fs_resolve_create(&pt->resolver, parent_fd, name, flags, mode)
+                      : open_unnamed(parent_fd, flags, mode);
             fs_credentials_leave(&pt->credentials, &saved);
         }
     } while (fs_inodes_room_made(&pt->inodes, fd, &room));
@@ -416,17 +423,7 @@ void fs_op_tmpfile(fuse_req_t req, fuse_ino_t parent_id, mode_t mode, struct fus
     }
     mode = fs_creation_mode(req, path.fd, mode);
     int flags = fs_open_flags(pt, fi->flags) & ~O_TRUNC;
-    int fd;
-    FsRoom room = {0};
-    do {
-        FsCredentialsSaved saved;
-        fd = fs_credentials_enter(&pt->credentials, &creator, &saved);
-        if (fd == 0) {
-            fd = openat(path.fd, ".", flags | O_TMPFILE | (fi->flags & O_EXCL) | O_CLOEXEC, mode);
-            fd = fd < 0 ? (errno == EMFILE ? -ENFILE : -errno) : fd;
-            fs_credentials_leave(&pt->credentials, &saved);
-        }
-    } while (fs_inodes_room_made(&pt->inodes, fd, &room));
+    int fd = create_file(pt, path.fd, NULL, flags | (fi->flags & O_EXCL), mode, &creator);
     if (fd < 0) {
         fuse_reply_err(req, -fd);
         return;
@@ -443,7 +440,7 @@ static void flush_on_helper(FsRequest *request, void *opaque)
     FsRoom room = {0};
     do {
         copy = dup(handle->fd);
-        copy = copy < 0 ? (errno == EMFILE ? -ENFILE : -errno) : copy;
+        copy = copy < 0 ? fs_client_error(errno) : copy;
     } while (fs_inodes_room_made(&pt->inodes, copy, &room));
     fs_request_reply_error(request, copy < 0 ? -copy : close(copy) < 0 ? errno : 0);
     fs_handle_put(handle);

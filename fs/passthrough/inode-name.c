@@ -232,10 +232,7 @@ int fs_name_hold(FsInodeTable *table, const FsInode *parent, const char *text, F
 
 void fs_name_hold_clear(FsNameHold *hold)
 {
-    if (hold->inode) {
-        fs_inode_unhold(hold->inode);
-        fs_inode_put(hold->inode);
-    }
+    fs_inode_give_back(hold->inode);
 }
 
 void fs_name_removed(const FsNameHold *hold, const FsInode *parent, const char *text)

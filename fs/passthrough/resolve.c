@@ -31,12 +31,6 @@
 #define O_CHILD          (O_PATH | O_NOFOLLOW | O_CLOEXEC)
 #define PROC_SELF_FD_DIR "/proc/self/fd"
 
-/* The client must not be told that it has too many files open. */
-static int client_error(int error)
-{
-    return error == EMFILE ? -ENFILE : -error;
-}
-
 static int open_beneath(int parent, const char *name, int flags, mode_t mode, uint64_t resolve)
 {
     struct open_how how = {.flags = (uint64_t)(unsigned)flags, .mode = mode, .resolve = resolve};
@@ -49,7 +43,7 @@ static int open_beneath(int parent, const char *name, int flags, mode_t mode, ui
             break;
         }
     }
-    return client_error(errno);
+    return fs_client_error(errno);
 }
 
 static bool probe_openat2(void)
@@ -153,7 +147,7 @@ static int open_across_mount(FsResolver *resolver, int parent, const char *name,
     int fd = resolver->have_openat2 ? open_beneath(parent, name, O_CHILD, 0, RESOLVE_INSIDE)
                                     : openat(parent, name, O_CHILD);
     if (fd < 0) {
-        return resolver->have_openat2 ? fd : client_error(errno);
+        return resolver->have_openat2 ? fd : fs_client_error(errno);
     }
     struct statx child, directory;
     bool crossed = known;
@@ -217,13 +211,13 @@ int fs_resolve_create(const FsResolver *resolver, int parent, const char *name, 
         return open_beneath(parent, name, flags, mode, RESOLVE_INSIDE | RESOLVE_NO_XDEV);
     }
     int fd = openat(parent, name, flags, mode);
-    return fd < 0 ? client_error(errno) : fd;
+    return fd < 0 ? fs_client_error(errno) : fd;
 }
 
 int fs_resolve_reopen(const FsResolver *resolver, int fd, int flags)
 {
     int opened = openat(resolver->proc_fd, fs_resolve_proc_name(fd).text, flags | O_CLOEXEC);
-    return opened < 0 ? client_error(errno) : opened;
+    return opened < 0 ? fs_client_error(errno) : opened;
 }
 
 int fs_resolve_path_of(const FsResolver *resolver, int fd)

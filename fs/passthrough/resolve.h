@@ -9,6 +9,7 @@
 #ifndef SLUICE_FS_PASSTHROUGH_RESOLVE_H
 #define SLUICE_FS_PASSTHROUGH_RESOLVE_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/stat.h>
@@ -36,6 +37,12 @@ int fs_resolve_check_name(const char *name);
  * where the kernel has it, the mount id. ELOOP: it is our own mount.
  */
 int fs_resolve_child(FsResolver *resolver, int parent, const char *name, struct statx *stx);
+
+/** @error (positive) for the client: it is not told that it has too many files open, we have. */
+static inline int fs_client_error(int error)
+{
+    return error == EMFILE ? -ENFILE : -error;
+}
 
 /** Create @name below @parent and open it with @flags; EEXIST if it exists. */
 int fs_resolve_create(const FsResolver *resolver, int parent, const char *name, int flags,
