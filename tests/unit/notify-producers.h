@@ -34,9 +34,9 @@ typedef struct Stress {
     _Atomic unsigned next;
 } Stress;
 
-static inline void *notify_producer(void *opaque)
+/* Publish all events of one thread; publish() says so each time. */
+static inline void *produce(Stress *stress, void (*publish)(void *opaque), void *opaque)
 {
-    Stress *stress = opaque;
     unsigned me = atomic_fetch_add(&stress->next, 1);
     uint32_t random = me + 1;
 
@@ -44,12 +44,23 @@ static inline void *notify_producer(void *opaque)
         while (i - atomic_load_explicit(&stress->seen[me], memory_order_relaxed) > stress->window) {
             sched_yield();
         }
-        /* Relaxed: it is the notification that has to order it. */
+        /* Relaxed: it is publish() that has to order it. */
         atomic_store_explicit(&stress->gone[me], i, memory_order_relaxed);
-        aio_context_notify(stress->ctx);
+        publish(opaque);
         dither(&random);
     }
     return NULL;
+}
+
+static inline void notify_context(void *opaque)
+{
+    aio_context_notify(opaque);
+}
+
+static inline void *notify_producer(void *opaque)
+{
+    Stress *stress = opaque;
+    return produce(stress, notify_context, stress->ctx);
 }
 
 /* Take what was published. Whether that was all. */

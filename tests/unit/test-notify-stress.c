@@ -110,22 +110,15 @@ static void half_consume(void *opaque)
     notify_consume(&half->stress);
 }
 
+static void schedule_half(void *opaque)
+{
+    aio_bh_schedule(opaque);
+}
+
 static void *half_producer(void *opaque)
 {
     HalfStress *half = opaque;
-    Stress *stress = &half->stress;
-    unsigned me = atomic_fetch_add(&stress->next, 1);
-    uint32_t random = me + 1;
-
-    for (unsigned i = 1; i <= stress->per_producer; i++) {
-        while (i - atomic_load_explicit(&stress->seen[me], memory_order_relaxed) > stress->window) {
-            sched_yield();
-        }
-        atomic_store_explicit(&stress->gone[me], i, memory_order_relaxed);
-        aio_bh_schedule(half->bh);
-        dither(&random);
-    }
-    return NULL;
+    return produce(&half->stress, schedule_half, half->bh);
 }
 
 /* One bottom half for all; scheduled while pending, while running and between. */
