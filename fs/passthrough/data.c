@@ -128,6 +128,20 @@ typedef enum InlineResult {
     INLINE_FAILED,
 } InlineResult;
 
+/* preadv2(2) into one buffer; without flags pread(2), for which the kernel fetches no vector. */
+static ssize_t read_at(int fd, char *buffer, size_t size, off_t offset, int flags)
+{
+    struct iovec iov = {.iov_base = buffer, .iov_len = size};
+    return flags ? preadv2(fd, &iov, 1, offset, flags) : pread(fd, buffer, size, offset);
+}
+
+/* The same for writing. */
+static ssize_t write_at(int fd, const char *data, size_t size, off_t offset, int flags)
+{
+    struct iovec iov = {.iov_base = (char *)data, .iov_len = size};
+    return flags ? pwritev2(fd, &iov, 1, offset, flags) : pwrite(fd, data, size, offset);
+}
+
 /*
  * Read what is in memory: all of it where the file system is nothing but memory.
  * *@done: bytes; *@error: positive errno if it failed.
@@ -138,8 +152,8 @@ static InlineResult read_inline(FsHandle *handle, char *buffer, size_t size, off
     int flags = handle->inode->backing->in_memory ? 0 : RWF_NOWAIT;
     *done = 0;
     while (*done < size) {
-        struct iovec iov = {.iov_base = buffer + *done, .iov_len = size - *done};
-        ssize_t got = preadv2(handle->fd, &iov, 1, offset + (off_t)*done, flags);
+        ssize_t got =
+            read_at(handle->fd, buffer + *done, size - *done, offset + (off_t)*done, flags);
         if (got == 0) {
             return INLINE_DONE;
         }
@@ -314,8 +328,8 @@ static InlineResult write_inline(FsHandle *handle, const WriteCall *call, size_t
         bool nowait = !backing->in_memory &&
                       !atomic_load_explicit(&backing->no_nowait_write, memory_order_relaxed);
         int flags = (nowait ? RWF_NOWAIT : 0) | (call->append ? RWF_APPEND : 0);
-        struct iovec iov = {.iov_base = (char *)call->data + *done, .iov_len = call->size - *done};
-        ssize_t put = pwritev2(handle->fd, &iov, 1, call->offset + (off_t)*done, flags);
+        ssize_t put = write_at(handle->fd, call->data + *done, call->size - *done,
+                               call->offset + (off_t)*done, flags);
         if (put > 0) {
             *done += (size_t)put;
         } else if (put == 0) {

@@ -223,6 +223,40 @@ void fs_op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset
     read_directory(req, ino, size, offset, fi->fh, true);
 }
 
+/* Answer with @handle of @inode, or with @error, a negative errno. */
+static void reply_opened(fuse_req_t req, const FsInode *inode, FsHandle *handle, int error)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    if (error) {
+        fuse_reply_err(req, -error);
+        return;
+    }
+    struct fuse_file_info fi = {.fh = fs_handle_id(handle)};
+    if (pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS && !pt->params.strictatime &&
+        !atomic_load_explicit(&inode->backing->unwatched, memory_order_relaxed)) {
+        fi.cache_readdir = 1;
+        fi.keep_cache = 1;
+    }
+    if (fuse_reply_open(req, &fi) == -ENOENT) {
+        fs_handle_release(&pt->handles, fi.fh);
+    }
+}
+
+/* No descriptor was left. */
+static void open_on_helper(FsRequest *request, void *opaque)
+{
+    g_autoptr(FsInode) inode = opaque;
+    fuse_req_t req = fs_request_fuse(request);
+    FsPassthrough *pt = fs_passthrough_of(req);
+    FsHandle *handle = NULL;
+    unsigned tries = 0;
+    int error = -ENFILE;
+    while (fs_reclaim_made_room(pt, error, &tries)) {
+        error = fs_dir_handle_open(pt, inode, &handle);
+    }
+    reply_opened(req, inode, handle, error);
+}
+
 void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     FsPassthrough *pt = fs_passthrough_of(req);
@@ -233,19 +267,11 @@ void fs_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     g_autoptr(FsInode) inode = fs_inode_get(&pt->inodes, ino);
     FsHandle *handle = NULL;
     int error = inode ? fs_dir_handle_open(pt, inode, &handle) : -ESTALE;
-    if (error) {
-        fuse_reply_err(req, -error);
+    if (error == -ENFILE) {
+        fs_request_offload(fs_request_current(), NULL, open_on_helper, g_steal_pointer(&inode));
         return;
     }
-    fi->fh = fs_handle_id(handle);
-    if (pt->params.cache == FS_PASSTHROUGH_CACHE_ALWAYS && !pt->params.strictatime &&
-        !atomic_load_explicit(&inode->backing->unwatched, memory_order_relaxed)) {
-        fi->cache_readdir = 1;
-        fi->keep_cache = 1;
-    }
-    if (fuse_reply_open(req, fi) == -ENOENT) {
-        fs_handle_release(&pt->handles, fi->fh);
-    }
+    reply_opened(req, inode, handle, error);
 }
 
 void fs_op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

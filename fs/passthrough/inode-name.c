@@ -211,6 +211,24 @@ void fs_inode_remember_name(FsInode *inode, const FsInode *parent, const char *t
     }
 }
 
+bool fs_inode_keeps_pinned(FsInode *inode)
+{
+    FsDescriptors *open = &inode->table->open;
+    FsInode *child = inode;
+    if (inode->handle || fs_inode_descriptor(inode) >= 0) {
+        return false;
+    }
+    pthread_mutex_lock(&open->lock);
+    FsInodeName *name;
+    while (fs_inode_descriptor(child) < 0 && (name = name_of(child))) {
+        child = name->parent;
+    }
+    bool pinned = child != inode && fs_inode_descriptor(child) >= 0 && !name_of(child) &&
+                  fs_inode_id(child) != FS_INODE_ROOT_ID;
+    pthread_mutex_unlock(&open->lock);
+    return pinned;
+}
+
 int fs_name_hold(FsInodeTable *table, const FsInode *parent, const char *text, FsNameHold *hold)
 {
     FsDescriptors *open = &table->open;

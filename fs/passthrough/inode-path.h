@@ -111,6 +111,12 @@ bool fs_inodes_room_made(FsInodeTable *table, int result, FsRoom *room);
 /** @inode, of which the caller holds a reference, was found as @name in @parent. */
 void fs_inode_remember_name(FsInode *inode, const FsInode *parent, const char *name);
 
+/**
+ * Whether @inode, of which the caller holds a reference, is closed and keeps by its name a
+ * directory whose descriptor cannot be closed, since that has no name. Any thread.
+ */
+bool fs_inode_keeps_pinned(FsInode *inode);
+
 /** An inode whose name is about to change or to go; its descriptor is open until it has. */
 typedef struct FsNameHold {
     FsInode *inode; /**< or NULL: none is known by that name */

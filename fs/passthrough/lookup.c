@@ -7,7 +7,6 @@
 
 #include "fs/passthrough/operations.h"
 
-#define RECLAIM_TRIES       3    /* of a lookup that has no descriptor */
 #define WATCH_ENTRY_SECONDS 60.0 /* where lost events may have been about any name */
 
 /*
@@ -251,27 +250,53 @@ static int lookup_parent(FsPassthrough *pt, uint64_t id, struct fuse_entry_param
 typedef struct LookupCall {
     FsInode *parent; /* referenced */
     const char *name;
+    FsLookupFor what;
 } LookupCall;
 
-/* Descriptors had run out: have some given back, then try again. */
-static void lookup_on_helper(FsRequest *request, void *opaque)
+static void reply_found(fuse_req_t req, const FsInode *parent, FsLookupFor what, int error,
+                        struct fuse_entry_param *entry)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    if (what == FS_LOOKUP_LINKED && !error) {
+        entry->attr_timeout = fs_changed_timeout(pt, parent->backing);
+    }
+    if (what == FS_LOOKUP_ITSELF) {
+        lookup_reply(req, error, entry);
+    } else if (error) {
+        fuse_reply_err(req, -error);
+    } else {
+        fs_entry_reply(req, pt, entry);
+    }
+}
+
+static void look_up_on_helper(FsRequest *request, void *opaque)
 {
     fuse_req_t req = fs_request_fuse(request);
     FsPassthrough *pt = fs_passthrough_of(req);
     LookupCall *call = opaque;
     struct fuse_entry_param entry;
-    int error;
     unsigned tries = 0;
-    do {
-        bool reclaimed = fs_reclaim_now(pt);
+    int error = -ENFILE;
+    while (fs_reclaim_made_room(pt, error, &tries)) {
         error = fs_entry_lookup(pt, call->parent, call->name, &entry, NULL);
-        if (!reclaimed) {
-            break;
-        }
-    } while (error == -ENFILE && ++tries < RECLAIM_TRIES);
-    lookup_reply(req, error, &entry);
+    }
+    reply_found(req, call->parent, call->what, error, &entry);
     fs_inode_put(call->parent);
     g_free(call);
+}
+
+void fs_entry_lookup_reply(fuse_req_t req, FsInode *parent, const char *name, FsLookupFor what)
+{
+    FsPassthrough *pt = fs_passthrough_of(req);
+    struct fuse_entry_param entry;
+    int error = fs_entry_lookup(pt, parent, name, &entry, NULL);
+    if (error == -ENFILE) {
+        LookupCall *call = g_new(LookupCall, 1);
+        *call = (LookupCall){.parent = fs_inode_ref(parent), .name = name, .what = what};
+        fs_request_offload(fs_request_current(), NULL, look_up_on_helper, call);
+        return;
+    }
+    reply_found(req, parent, what, error, &entry);
 }
 
 void fs_op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
@@ -289,17 +314,7 @@ void fs_op_lookup(fuse_req_t req, fuse_ino_t parent_id, const char *name)
         fuse_reply_err(req, ESTALE);
         return;
     }
-    struct fuse_entry_param entry;
-    int error = fs_entry_lookup(pt, parent, name, &entry, NULL);
-    if (error == -ENFILE) {
-        FsRequest *request = fs_request_current();
-        LookupCall *call = g_new(LookupCall, 1);
-        *call = (LookupCall){.parent = g_steal_pointer(&parent), .name = name};
-        fs_request_offload(request, fs_session_pool(fs_request_session(request)), lookup_on_helper,
-                           call);
-        return;
-    }
-    lookup_reply(req, error, &entry);
+    fs_entry_lookup_reply(req, parent, name, FS_LOOKUP_ITSELF);
 }
 
 static void forget(FsPassthrough *pt, uint64_t id, uint64_t count)

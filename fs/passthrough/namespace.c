@@ -99,14 +99,10 @@ static void make_and_reply(fuse_req_t req, fuse_ino_t parent_id, const char *nam
     if (!error) {
         error = make_as_caller(req, parent, name, node);
     }
-    struct fuse_entry_param entry;
-    if (!error) {
-        error = fs_entry_lookup(pt, parent, name, &entry, NULL);
-    }
     if (error) {
         fuse_reply_err(req, -error);
     } else {
-        fs_entry_reply(req, pt, &entry);
+        fs_entry_lookup_reply(req, parent, name, FS_LOOKUP_MADE);
     }
 }
 
@@ -155,15 +151,10 @@ void fs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const cha
     if (!error) {
         error = make_link(pt, inode, parent, new_name);
     }
-    struct fuse_entry_param entry;
-    if (!error) {
-        error = fs_entry_lookup(pt, parent, new_name, &entry, NULL);
-    }
     if (error) {
         fuse_reply_err(req, -error);
     } else {
-        entry.attr_timeout = fs_changed_timeout(pt, inode->backing);
-        fs_entry_reply(req, pt, &entry);
+        fs_entry_lookup_reply(req, parent, new_name, FS_LOOKUP_LINKED);
     }
 }
 

@@ -109,6 +109,19 @@ int fs_entry_from_descriptor(FsPassthrough *pt, int fd, const struct statx *stx,
  */
 void fs_entry_pin(FsPassthrough *pt, int parent_fd, const char *name);
 
+/** What is looked up. */
+typedef enum FsLookupFor {
+    FS_LOOKUP_ITSELF, /**< a LOOKUP: that there is nothing is an answer */
+    FS_LOOKUP_MADE,   /**< for what has just been made */
+    FS_LOOKUP_LINKED, /**< for a file that has just got this name, which changed its attributes */
+} FsLookupFor;
+
+/**
+ * Look @name, a string of the request, up below @parent and answer; on a helper if there is no
+ * descriptor left, which then waits a little for the kernel to forget inodes.
+ */
+void fs_entry_lookup_reply(fuse_req_t req, FsInode *parent, const char *name, FsLookupFor what);
+
 /** Answer with @entry; undo its lookup if the kernel does not take it. */
 void fs_entry_reply(fuse_req_t req, FsPassthrough *pt, const struct fuse_entry_param *entry);
 

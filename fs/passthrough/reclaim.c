@@ -18,8 +18,11 @@
 #include "fs/session/kernel-abi.h"
 
 #define BATCH           256
+#define ENOUGH          64 /* inodes to ask for, and to wait for */
+#define CLOSED_MOST     4096
 #define WAIT_STEP_US    2000
 #define WAIT_STEPS_MOST 100
+#define TRIES           8 /* of an operation that has no descriptor: levels of directories */
 
 void fs_reclaim_init(FsReclaim *reclaim, unsigned limit)
 {
@@ -45,13 +48,26 @@ static bool ask_to_forget(FsPassthrough *pt, const uint64_t *nodes, uint32_t cou
     return error == 0;
 }
 
+/* What to name to the kernel. */
+typedef struct Search {
+    uint32_t most; /* to name */
+    uint32_t left; /* slots to look at */
+    bool closed;   /* those without a descriptor that keep one of a directory from going */
+} Search;
+
+/* Whether it takes a descriptor, or is in the way of one that could go. */
+static bool is_wanted(FsInode *inode, const Search *search)
+{
+    return search->closed ? fs_inode_keeps_pinned(inode) : fs_inode_descriptor(inode) >= 0;
+}
+
 /* The next inode that only the kernel holds, from the clock's hand on; 0: none in a whole round. */
-static uint64_t next_candidate(FsPassthrough *pt, uint32_t *left)
+static uint64_t next_candidate(FsPassthrough *pt, Search *search)
 {
     FsSlotTable *slots = &pt->inodes.slots;
     uint32_t end = fs_slots_end(slots);
-    while (*left > 0) {
-        (*left)--;
+    while (search->left > 0) {
+        search->left--;
         uint32_t index = atomic_fetch_add(&pt->reclaim.next, 1) % end;
         FsSlot *slot = fs_slots_at(slots, index);
         if (!slot) {
@@ -59,7 +75,7 @@ static uint64_t next_candidate(FsPassthrough *pt, uint32_t *left)
         }
         uint64_t id = fs_inode_id((FsInode *)slot);
         bool unused = fs_slot_references(slot) == 2 && /* the kernel's and ours */
-                      fs_inode_descriptor((FsInode *)slot) >= 0;
+                      is_wanted((FsInode *)slot, search);
         fs_inode_put((FsInode *)slot);
         if (unused && id != FS_INODE_ROOT_ID) {
             return id;
@@ -68,26 +84,31 @@ static uint64_t next_candidate(FsPassthrough *pt, uint32_t *left)
     return 0;
 }
 
-/* Ask the kernel to forget up to @most inodes. */
-static void ask_for(FsPassthrough *pt, uint32_t most)
+/* Ask the kernel to forget inodes. Returns how many it was told. */
+static uint32_t ask_for(FsPassthrough *pt, Search search)
 {
     uint64_t nodes[BATCH];
-    uint32_t left = fs_slots_end(&pt->inodes.slots);
-    uint32_t count;
+    uint32_t asked = 0, count;
+    search.left = fs_slots_end(&pt->inodes.slots);
     do {
         count = 0;
-        while (count < BATCH && count < most && (nodes[count] = next_candidate(pt, &left))) {
+        while (count < MIN(BATCH, search.most - asked) &&
+               (nodes[count] = next_candidate(pt, &search))) {
             count++;
         }
-        most -= count;
+        if (count == 0 || !ask_to_forget(pt, nodes, count)) {
+            break;
+        }
+        asked += count;
         atomic_fetch_add(&pt->reclaim.asked, count);
-    } while (count > 0 && ask_to_forget(pt, nodes, count));
+    } while (asked < search.most);
+    return asked;
 }
 
 static void reclaim_on_helper(AioPoolWork *work)
 {
     FsPassthrough *pt = (FsPassthrough *)((char *)work - offsetof(FsPassthrough, reclaim_work));
-    ask_for(pt, pt->reclaim.limit / 4);
+    ask_for(pt, (Search){.most = pt->reclaim.limit / 4});
     atomic_store(&pt->reclaim.running, false);
 }
 
@@ -103,18 +124,41 @@ void fs_reclaim_check(FsPassthrough *pt)
     aio_pool_submit(fs_session_pool(pt->session), &pt->reclaim_work);
 }
 
-bool fs_reclaim_now(FsPassthrough *pt)
+/*
+ * Reclaim and wait a little for the kernel to forget. False: there was nothing to forget. If few
+ * inodes with a descriptor can go, closed ones are named, so that in one of the next rounds the
+ * directories can that they are in.
+ */
+static bool reclaim_now(FsPassthrough *pt)
 {
     if (!pt->session || atomic_load(&pt->reclaim.unsupported)) {
         return false;
     }
-    uint32_t before = fs_inode_descriptors(&pt->inodes);
-    ask_for(pt, pt->reclaim.limit / 4);
-    for (unsigned i = 0; i < WAIT_STEPS_MOST; i++) {
-        if (fs_inode_descriptors(&pt->inodes) + BATCH / 4 < before) {
-            return true;
+    const uint32_t inodes = fs_slots_live(&pt->inodes.slots);
+    const uint32_t descriptors = fs_inode_descriptors(&pt->inodes);
+    const uint32_t most = MAX(pt->reclaim.limit / 4, 1);
+    uint32_t asked = ask_for(pt, (Search){.most = most});
+    if (asked < MIN(most, ENOUGH) && !atomic_load(&pt->reclaim.unsupported)) {
+        asked += ask_for(pt, (Search){.most = CLOSED_MOST, .closed = true});
+    }
+    const uint32_t enough = MIN(asked, ENOUGH);
+    for (unsigned i = 0; asked > 0 && i < WAIT_STEPS_MOST; i++) {
+        if (fs_slots_live(&pt->inodes.slots) + enough <= inodes ||
+            fs_inode_descriptors(&pt->inodes) + enough <= descriptors) {
+            break;
         }
         g_usleep(WAIT_STEP_US);
     }
-    return !atomic_load(&pt->reclaim.unsupported);
+    return asked > 0;
+}
+
+bool fs_reclaim_made_room(FsPassthrough *pt, int result, unsigned *tries)
+{
+    if (result != -ENFILE || *tries >= TRIES) {
+        return false;
+    }
+    /* once in any case: it is some time since the worker tried */
+    bool again = reclaim_now(pt) || *tries == 0;
+    (*tries)++;
+    return again;
 }

@@ -25,10 +25,11 @@ void fs_reclaim_init(FsReclaim *reclaim, unsigned limit);
 void fs_reclaim_check(FsPassthrough *pt);
 
 /**
- * Reclaim and wait a little for the kernel to forget. On a helper thread only:
- * the kernel may write back before it forgets, and waits for the workers then.
- * False: nothing can be done.
+ * Whether an attempt that ended with @result, a descriptor or negative errno, is worth another:
+ * there were too many descriptors, and the kernel has been asked to forget inodes and given some
+ * time to do so. *@tries: zero at first. On a helper thread only: the kernel may write back
+ * before it forgets, and waits for the workers then.
  */
-bool fs_reclaim_now(FsPassthrough *pt);
+bool fs_reclaim_made_room(FsPassthrough *pt, int result, unsigned *tries);
 
 #endif /* SLUICE_FS_PASSTHROUGH_RECLAIM_H */

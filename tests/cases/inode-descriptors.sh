@@ -70,6 +70,41 @@ for number in range(100):  # those of others keep their descriptors: soon there 
             assert os.pread(fd, 10, 0) == b"%d" % number, number
             os.close(fd)
 PYTHON
+
+if printf '%s\n' 6.18 "$(uname -r)" | sort -VC; then
+    note "new files, renamed by others, beside open ones: there is room only if the kernel forgets"
+    timeout $((100 * CASE_SCALE)) python3 - "$MNT" "$SRC" <<'PYTHON' || fail "see above"
+import os, sys
+
+mnt, src = sys.argv[1:]
+os.mkdir(f"{mnt}/new")
+new = os.open(f"{mnt}/new", os.O_RDONLY)
+try:
+    os.close(os.open(src, os.O_WRONLY | os.O_TMPFILE))
+    unnamed = True
+except OSError:
+    unnamed = False  # the source has no such files
+held = [os.open(f"{mnt}/new/held{number}", os.O_RDWR | os.O_CREAT) for number in range(30)]
+os.mkdir("used", dir_fd=new)
+used = os.open("used", os.O_PATH, dir_fd=new)  # the kernel keeps it, and it is not open
+os.rename(f"{src}/new/used", f"{src}/new/awayused")
+for number in range(300):
+    os.close(os.open(f"{number}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd=new))
+    os.link(f"{number}", f"link{number}", src_dir_fd=new, dst_dir_fd=new)
+    os.mkdir(f"made{number}", dir_fd=new)
+    os.makedirs(f"{src}/new/directory{number}/below")
+    assert os.listdir(f"{mnt}/new/directory{number}") == ["below"]
+    os.symlink("target", f"symlink{number}", dir_fd=new)
+    os.mkfifo(f"fifo{number}", dir_fd=new)
+    os.close(os.open(f"{number}", os.O_RDWR, dir_fd=new))
+    if unnamed:
+        os.close(os.open(f"{mnt}/new", os.O_WRONLY | os.O_TMPFILE))
+    for name in ("", "link", "made", "directory", "symlink", "fifo"):
+        os.rename(f"{src}/new/{name}{number}", f"{src}/new/away{name}{number}")
+for fd in [new, used, *held]:
+    os.close(fd)
+PYTHON
+fi
 unmount
 
 if is_mounted "$CASE_DIR/over"; then
