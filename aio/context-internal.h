@@ -82,6 +82,18 @@ extern const AioMonitorOps aio_monitor_uring;
 extern const AioMonitorOps aio_monitor_epoll;
 extern const AioMonitorOps aio_monitor_poll;
 
+/** A TIMEOUT request of the context's ring: see deadline.c. */
+typedef struct AioDeadline {
+    CqeHandler cqe;
+    AioContext *ctx;
+    bool armed; /**< its CQE is to come */
+    int64_t deadline_ns;
+    struct __kernel_timespec ts; /**< how long from when it was armed, for the kernel to read */
+} AioDeadline;
+
+/** One for what is far, one for what comes up in the meantime. */
+#define AIO_DEADLINES 2
+
 typedef struct AioBatchEntry {
     AioBatchFn *fn;
     void *opaque;
@@ -131,6 +143,7 @@ struct AioContext {
     unsigned poll_version;
     int64_t poll_ns;
     AioPollAccount poll_account;
+    AioPollScope poll_scope;
     bool poll_started;
     AioHandlerList polled;
     AioPollNode ring_node;
@@ -152,6 +165,11 @@ struct AioContext {
     GPtrArray *timers;       /**< binary heap from index 1 */
     int64_t timers_floor_ns; /**< earliest deadline of a timer armed by a timer's callback */
 
+    /* Deadlines in the ring: see deadline.c */
+    AioDeadline deadlines[AIO_DEADLINES];
+    int64_t carried_ns; /**< the earliest of them that is armed; INT64_MAX: none */
+    bool deadlines_refused;
+
     /* Batch sections: see batch.c */
     unsigned batch_depth;
     GArray *batch; /**< AioBatchEntry */
@@ -172,12 +190,15 @@ void *aio_context_io_state(AioContext *ctx);
 void aio_context_set_io_state(AioContext *ctx, void *state, void (*free_fn)(void *));
 
 /* context.c */
+/** Nanoseconds that a loop may sleep; < 0: until it is woken. */
 int64_t aio_context_timeout(AioContext *ctx);
 /** The part of a turn that follows the wait. */
 bool aio_context_dispatch(AioContext *ctx);
 
 /* context-poll.c */
 void aio_context_load_poll_params(AioContext *ctx);
+/** Whether what the context waits for is worth a spin. */
+bool aio_context_may_spin(AioContext *ctx);
 bool aio_context_spin(AioContext *ctx, int64_t *timeout_ns);
 /** Ask every polled handler once; true: one has work. */
 bool aio_context_sweep(AioContext *ctx, int64_t now_ns);
@@ -221,6 +242,18 @@ bool aio_bh_run(AioContext *ctx);
 /** Wait until no other thread is on its way through the context. Home thread. */
 void aio_bh_wait_schedulers(AioContext *ctx);
 void aio_bh_free_all(AioContext *ctx);
+
+/* deadline.c */
+void aio_deadlines_init(AioContext *ctx);
+/** Whether a wait ends without a timeout, and is seen to end, when it is @deadline_ns. */
+bool aio_deadline_is_carried(AioContext *ctx, int64_t deadline_ns);
+/**
+ * Have the ring end the wait that follows at @deadline_ns, @left_ns from now, or before. False:
+ * it does not, and the wait needs a timeout. Home thread, io_uring monitor.
+ */
+bool aio_deadline_carry(AioContext *ctx, int64_t deadline_ns, int64_t left_ns);
+/** Take back what the ring carries. Turns the ring; io_uring monitor. */
+void aio_deadlines_fini(AioContext *ctx);
 
 /* timer.c */
 /** Deadline of the first timer, or -1. */

@@ -71,7 +71,7 @@ void aio_context_load_poll_params(AioContext *ctx)
 void aio_context_poll_enrol(AioContext *ctx, AioHandler *handler)
 {
     if (!handler->ops.poll || handler->polled_link.pprev || polled_is_deleted(handler) ||
-        ctx->poll.max_ns == 0) {
+        ctx->poll.max_ns == 0 || ctx->poll_scope == AIO_POLL_NOTHING) {
         return;
     }
     handler->idle_deadline_ns = ctx->clock_ns() + AIO_POLL_IDLE_NS;
@@ -172,6 +172,23 @@ static bool spin_is_useful(AioContext *ctx)
            atomic_load_explicit(&ctx->unpolled_handlers, memory_order_relaxed) == 0;
 }
 
+void aio_context_set_poll_scope(AioContext *ctx, AioPollScope scope)
+{
+    ctx->poll_scope = scope;
+}
+
+bool aio_context_may_spin(AioContext *ctx)
+{
+    switch (ctx->poll_scope) {
+    case AIO_POLL_ANYTHING:
+        return ctx->poll.max_ns > 0;
+    case AIO_POLL_RING_WORK:
+        return ctx->poll.max_ns > 0 && ctx->ring && aio_ring_is_working(ctx->ring);
+    default:
+        return false;
+    }
+}
+
 bool aio_context_spin(AioContext *ctx, int64_t *timeout_ns)
 {
     int64_t spin_ns = ctx->poll_ns;
@@ -203,10 +220,17 @@ bool aio_context_spin(AioContext *ctx, int64_t *timeout_ns)
         gap_ns = MAX(gap_ns, now_ns - before_ns);
     } while (!found && !told && !ctx->monitor->needs_wait(ctx) && now_ns - start_ns < spin_ns);
 
+    /* or the monitor has seen it first, while the clock was read */
+    found |= ctx->ring && aio_ring_has_completions(ctx->ring);
+
     found |= poll_remove_idle(ctx, now_ns);
     ctx->walking--;
 
-    int64_t spent_ns = now_ns - start_ns;
+    const int64_t elapsed_ns = now_ns - start_ns;
+    const bool preempted = gap_ns > AIO_POLL_GAP_NS;
+    /* who runs behind others is preempted by whoever wants the CPU, and takes nothing from them */
+    const bool behind = ctx->poll_scope != AIO_POLL_ANYTHING;
+    const int64_t spent_ns = preempted && behind ? elapsed_ns - gap_ns : elapsed_ns;
     aio_counter_add(&ctx->counters.poll_ns, spent_ns);
     if (found || told) {
         aio_counter_add(&ctx->counters.poll_hits, 1);
@@ -214,13 +238,12 @@ bool aio_context_spin(AioContext *ctx, int64_t *timeout_ns)
     } else {
         aio_counter_add(&ctx->counters.poll_misses, 1);
         if (*timeout_ns > 0) {
-            *timeout_ns -= MIN(*timeout_ns, spent_ns);
+            *timeout_ns -= MIN(*timeout_ns, elapsed_ns);
         }
     }
-    bool preempted = gap_ns > AIO_POLL_GAP_NS;
     aio_counter_add(&ctx->counters.poll_preempted, preempted);
     if (aio_poll_account_add(&ctx->poll_account, &ctx->poll, now_ns, spent_ns, found || told,
-                             preempted)) {
+                             preempted && !behind)) {
         aio_counter_add(&ctx->counters.poll_pauses, 1);
     }
     return found;

@@ -153,8 +153,10 @@ AioContext *aio_context_new(const AioContextParams *params, GError **error)
     ctx->batch = g_array_new(FALSE, FALSE, sizeof(AioBatchEntry));
     ctx->bh_tail = &ctx->bh_first;
     ctx->clock_ns = aio_clock_ns;
+    aio_deadlines_init(ctx);
     ctx->poll_params = params->poll;
     ctx->poll = params->poll;
+    ctx->poll_scope = params->poll.scope;
     pthread_mutex_init(&ctx->handlers_lock, NULL);
     pthread_mutex_init(&ctx->poll_params_lock, NULL);
     aio_handler_list_init(&ctx->ready);
@@ -293,20 +295,31 @@ unsigned aio_context_get_max_batch(const AioContext *ctx)
     return max_batch || !ctx->ring ? max_batch : ctx->ring->uring.sq.ring_entries;
 }
 
-/* Nanoseconds that a turn may sleep; < 0: until it is woken. */
-int64_t aio_context_timeout(AioContext *ctx)
+/* Nanoseconds until the loop has to turn, with its first timer due at @deadline_ns (-1: none). */
+static int64_t context_timeout(AioContext *ctx, int64_t deadline_ns)
 {
     if (ctx->ready.first || (ctx->ring && aio_ring_is_ready(ctx->ring))) {
         return 0;
     }
     int64_t timeout_ns = aio_bh_timeout(ctx);
-    int64_t deadline_ns = aio_timers_deadline(ctx);
     if (timeout_ns != 0 && deadline_ns >= 0) {
         int64_t left_ns = deadline_ns - aio_context_read_clock(ctx);
         left_ns = MAX(left_ns, 0);
         timeout_ns = timeout_ns < 0 ? left_ns : MIN(timeout_ns, left_ns);
     }
     return timeout_ns;
+}
+
+int64_t aio_context_timeout(AioContext *ctx)
+{
+    return context_timeout(ctx, aio_timers_deadline(ctx));
+}
+
+/* The same for a turn, whose wait may end by a deadline in the ring. */
+static int64_t turn_timeout(AioContext *ctx)
+{
+    int64_t deadline_ns = aio_timers_deadline(ctx);
+    return context_timeout(ctx, aio_deadline_is_carried(ctx, deadline_ns) ? -1 : deadline_ns);
 }
 
 /* Wait for readiness; sleep only if nothing was found and nobody called. */
@@ -365,8 +378,8 @@ bool aio_context_poll(AioContext *ctx, bool blocking)
     }
     aio_batch_flush(ctx);
 
-    int64_t timeout_ns = blocking ? aio_context_timeout(ctx) : 0;
-    bool adapt = timeout_ns != 0 && ctx->poll.max_ns > 0;
+    int64_t timeout_ns = blocking ? turn_timeout(ctx) : 0;
+    bool adapt = timeout_ns != 0 && aio_context_may_spin(ctx);
     int64_t start_ns = adapt ? ctx->clock_ns() : 0;
 
     if (adapt) {

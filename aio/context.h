@@ -110,6 +110,9 @@ void aio_context_set_poll_params(AioContext *ctx, const AioPollParams *params);
 /** The polling parameters in force. Any thread. */
 void aio_context_get_poll_params(AioContext *ctx, AioPollParams *params);
 
+/** What is worth a spin from now on; that of the parameters at first. Home thread. */
+void aio_context_set_poll_scope(AioContext *ctx, AioPollScope scope);
+
 /** SQEs queued before a submit is forced; 0 restores the default. Any thread. */
 void aio_context_set_max_batch(AioContext *ctx, unsigned max_batch);
 unsigned aio_context_get_max_batch(const AioContext *ctx);

@@ -155,6 +155,10 @@ static void uring_arm(AioContext *ctx)
 static void uring_wait(AioContext *ctx, int64_t timeout_ns)
 {
     uring_queue_sqes(ctx);
+    if (timeout_ns > 0 && aio_bh_timeout(ctx) < 0 &&
+        aio_deadline_carry(ctx, aio_timers_deadline(ctx), timeout_ns)) {
+        timeout_ns = -1;
+    }
     (void)aio_ring_wait(ctx->ring, timeout_ns);
     ctx->ring_active = aio_ring_is_ready(ctx->ring);
 }
@@ -195,6 +199,7 @@ static bool uring_init(AioContext *ctx, GError **error)
 
 static void uring_fini(AioContext *ctx)
 {
+    aio_deadlines_fini(ctx);
     if (ctx->notify_armed) {
         aio_ring_add(ctx->ring, prepare_notify_cancel, ctx, NULL);
         while (ctx->notify_armed) {

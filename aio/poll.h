@@ -24,13 +24,21 @@ typedef enum AioPollRule {
     AIO_POLL_WEIGHTED, /**< weighted average per handler, the largest wins */
 } AioPollRule;
 
+/** What is worth a spin. */
+typedef enum AioPollScope {
+    AIO_POLL_ANYTHING,  /**< whatever the context waits for */
+    AIO_POLL_RING_WORK, /**< while its ring has work with others (aio_ring_is_working()) */
+    AIO_POLL_NOTHING,
+} AioPollScope;
+
 typedef struct AioPollParams {
     AioPollRule rule;
-    int64_t max_ns;  /**< longest spin; 0 turns polling off */
-    int64_t grow;    /**< factor; 0: 2 */
-    int64_t shrink;  /**< divisor; 0: straight to 0 (classic), 2 (weighted) */
-    unsigned weight; /**< weighted: new value counts 1/2^weight; 0: 3 */
-    bool insist;     /**< spin even if it does not pay (AioPollAccount) */
+    AioPollScope scope; /**< at first, see aio_context_set_poll_scope() */
+    int64_t max_ns;     /**< longest spin; 0 turns polling off */
+    int64_t grow;       /**< factor; 0: 2 */
+    int64_t shrink;     /**< divisor; 0: straight to 0 (classic), 2 (weighted) */
+    unsigned weight;    /**< weighted: new value counts 1/2^weight; 0: 3 */
+    bool insist;        /**< spin even if it does not pay (AioPollAccount) */
 } AioPollParams;
 
 /** What an adaptation did, for the counters. */

@@ -35,7 +35,6 @@ struct AioPool {
     unsigned max_threads;
     int64_t idle_ns;
     pthread_attr_t thread_attr;
-    int policy; /* of the scheduler: the main thread's */
 
     pthread_mutex_t lock;
     pthread_cond_t work_queued; /* or `stopping` set; waits use CLOCK_MONOTONIC */
@@ -116,22 +115,11 @@ static void join_predecessor_locked(AioPool *pool)
     }
 }
 
-/* Who submits first may be SCHED_BATCH for reasons of its own: helpers are as the process is. */
-static void take_policy(const AioPool *pool)
-{
-    const struct sched_param none = {0};
-
-    if (pool->policy == SCHED_OTHER && sched_getscheduler(0) == SCHED_BATCH) {
-        sched_setscheduler(0, SCHED_OTHER, &none);
-    }
-}
-
 static void *thread_main(void *opaque)
 {
     AioPool *pool = opaque;
 
     pthread_setname_np(pthread_self(), pool->name);
-    take_policy(pool);
     pthread_mutex_lock(&pool->lock);
     do {
         run_until_idle_locked(pool);
@@ -156,8 +144,13 @@ static int thread_start_locked(AioPool *pool)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int ret = pthread_create(&thread, &pool->thread_attr, thread_main, pool);
-    if (ret == EINVAL) {
+    cpu_set_t cpus;
+    if (ret == EINVAL && sched_getaffinity(0, sizeof(cpus), &cpus) == 0) {
         /* The main thread's CPUs are not ours any more: take the caller's. */
+        pthread_attr_setaffinity_np(&pool->thread_attr, sizeof(cpus), &cpus);
+        ret = pthread_create(&thread, &pool->thread_attr, thread_main, pool);
+    }
+    if (ret == EPERM) { /* nor may it have the main thread's policy */
         ret = pthread_create(&thread, NULL, thread_main, pool);
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -184,8 +177,12 @@ AioPool *aio_pool_new(const char *name, unsigned max_threads)
     pthread_cond_init(&pool->work_queued, &cond_attr);
     pthread_condattr_destroy(&cond_attr);
 
-    pool->policy = sched_getscheduler(getpid());
     pthread_attr_init(&pool->thread_attr);
+    if (sched_getscheduler(getpid()) == SCHED_OTHER) {
+        /* Who submits may have another for reasons of its own: helpers are as the process is. */
+        pthread_attr_setinheritsched(&pool->thread_attr, PTHREAD_EXPLICIT_SCHED);
+        pthread_attr_setschedpolicy(&pool->thread_attr, SCHED_OTHER);
+    }
     cpu_set_t cpus;
     if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0) {
         pthread_attr_setaffinity_np(&pool->thread_attr, sizeof(cpus), &cpus);

@@ -104,6 +104,11 @@ void aio_ring_keep_busy(AioRing *ring)
     }
 }
 
+bool aio_ring_is_working(const AioRing *ring)
+{
+    return ring->work_queued > 0 || ring->working > 0 || ring->backlog.count > 0;
+}
+
 /* Move whole chains from the backlog into the SQ as far as there is room. */
 static void ring_refill(AioRing *ring)
 {

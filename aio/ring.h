@@ -136,6 +136,12 @@ int aio_ring_submit(AioRing *ring);
 void aio_ring_keep_busy(AioRing *ring);
 
 /**
+ * Whether requests are queued or in the kernel that work goes on for: neither instant nor endless
+ * ones, nor what the context watches.
+ */
+bool aio_ring_is_working(const AioRing *ring);
+
+/**
  * Whether completions may be had without waiting: the CQ is not empty, or the
  * kernel has deferred work for us (task-run or overflow flag). Memory reads
  * only; the one check used while spinning.

@@ -95,7 +95,7 @@ bool aio_timers_run(AioContext *ctx)
 {
     bool progress = false;
 
-    if (ctx->timers->len <= 1) {
+    if (ctx->timers->len <= 1 || aio_deadline_is_carried(ctx, aio_timers_deadline(ctx))) {
         return false;
     }
     int64_t now_ns = aio_context_now(ctx);

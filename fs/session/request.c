@@ -121,7 +121,9 @@ void fs_request_set_backing_id(FsRequest *request, int backing_id)
 
 FsRequest *fs_request_enter(FsRequest *request)
 {
-    atomic_fetch_add_explicit(&request->holds, 1, memory_order_relaxed);
+    if (request != current_request) { /* otherwise this thread is inside already, and holds it */
+        atomic_fetch_add_explicit(&request->holds, 1, memory_order_relaxed);
+    }
     return fs_request_swap_current(request);
 }
 
@@ -129,12 +131,20 @@ void fs_request_leave(FsRequest *previous)
 {
     FsRequest *request = fs_request_swap_current(previous);
     assert(request != NULL);
-    fs_request_drop(request);
+    if (request != previous) {
+        fs_request_drop(request);
+    }
 }
 
 void fs_request_drop(FsRequest *request)
 {
-    if (atomic_fetch_sub_explicit(&request->holds, 1, memory_order_acq_rel) == 1) {
+    const unsigned holds = atomic_load_explicit(&request->holds, memory_order_acquire);
+
+    assert(holds > 0);
+    if (holds == 1) { /* who has the only one need not tell others: nobody could take one now */
+        atomic_store_explicit(&request->holds, 0, memory_order_relaxed);
+    }
+    if (holds == 1 || atomic_fetch_sub_explicit(&request->holds, 1, memory_order_acq_rel) == 1) {
         assert(atomic_load_explicit(&request->state, memory_order_relaxed) != FS_REQUEST_PENDING);
         fs_worker_release(request->worker, request);
     }

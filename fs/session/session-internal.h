@@ -8,6 +8,7 @@
 #include "aio/buffer.h"
 #include "fs/session/session.h"
 #include "fs/session/worker.h"
+#include "fs/transport/uring-memory.h"
 
 typedef enum FsSessionPhase {
     FS_SESSION_NEW,
@@ -47,6 +48,7 @@ struct FsSession {
     AioPool *pool;
     AioPool *notify_pool;
     AioBufferDepot *buffers; /* large ones that no worker uses */
+    FsUringMemory *uring_memory;
 
     /* main thread */
     FsSessionPhase phase;

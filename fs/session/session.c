@@ -373,6 +373,7 @@ bool fs_session_start(FsSession *session, GError **error)
     session->pool = aio_pool_new("helper", session->params.helpers);
     session->notify_pool = aio_pool_new("notify", NOTIFY_THREADS);
     session->buffers = fs_device_buffers_new(session->max_write);
+    session->uring_memory = fs_uring_memory_new(FS_URING_MEMORY_MOST);
     session->workers = g_new0(FsWorker, count);
     for (unsigned i = 0; i < count; i++) {
         if (!fs_worker_open(&session->workers[i], session, i, error)) {
@@ -410,6 +411,7 @@ static void free_workers(FsSession *session)
     session->worker_count = 0;
     g_clear_pointer(&session->workers, g_free);
     g_clear_pointer(&session->buffers, aio_buffer_depot_free);
+    g_clear_pointer(&session->uring_memory, fs_uring_memory_free);
 }
 
 /**

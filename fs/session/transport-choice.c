@@ -61,8 +61,10 @@ static bool is_switched_on(void)
 
 static bool is_placed(const FsSession *session)
 {
-    /* a worker that polls would take the time of those whom it waits for */
-    return session->params.context.poll.max_ns <= 0;
+    const AioPollParams *poll = &session->params.context.poll;
+
+    /* who polls in any case has a CPU for it, and would take the time of those whom it waits for */
+    return poll->max_ns <= 0 || !poll->insist;
 }
 
 /** One for each CPU where each can be on its own, otherwise half as many. */
@@ -148,6 +150,7 @@ void fs_choice_open(FsWorker *worker)
     const FsUringParams params = {
         .ctx = worker->ctx,
         .events = &fs_worker_events,
+        .memory = session->uring_memory,
         .refused = refused,
         .broken = broken,
         .opaque = worker,
@@ -192,6 +195,9 @@ void fs_choice_begin(FsWorker *worker)
     const FsInitResult *init = &session->init;
 
     if (!(init->flags & FS_FUSE_OVER_IO_URING)) {
+        if (is_placed(session)) {
+            fs_device_follow(worker->transport);
+        }
         return;
     }
     g_autofree unsigned *queues = g_new(unsigned, session->queue_count);

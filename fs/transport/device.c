@@ -52,7 +52,9 @@
 #include "aio/handler.h"
 #include "aio/timer.h"
 #include "fs/session/request-internal.h"
+#include "fs/transport/arrivals.h"
 #include "fs/transport/burst.h"
+#include "fs/transport/follow.h"
 
 /** Free buffers kept per worker, and as many large ones by all workers together. */
 #define KEPT_BUFFERS 128
@@ -88,6 +90,9 @@ typedef struct FsDevice {
     bool gone;        /* the connection is, but read(2) has not said why */
     bool wrote;       /* an answer was written since the last read */
     FsBurst burst;
+    FsFollow follow;
+    FsArrivals arrivals;
+    int64_t taken_at; /* when the last request was read; nanoseconds */
     AioTimer retry;
     /* counters; reads and eagain have one writer */
     _Atomic(uint64_t) reads;
@@ -163,6 +168,7 @@ static void stop_reading(FsDevice *device)
 static void device_closed(FsDevice *device, int error)
 {
     stop_reading(device);
+    fs_follow_go_home(&device->follow);
     device->events->closed(error, device->opaque);
 }
 
@@ -172,6 +178,16 @@ static bool polls_gone(int fd)
 {
     struct pollfd pollfd = {.fd = fd};
     return poll(&pollfd, 1, 0) == 1 && pollfd.revents & POLLERR;
+}
+
+/** Whether @in (of @length bytes, not checked yet) moves more than a little. */
+static bool is_long(const struct fuse_in_header *in, size_t length)
+{
+    const struct fuse_read_in *read_in = (const void *)(in + 1);
+
+    return length > TRAVEL_MAX ||
+           (in->opcode == FUSE_READ && length >= sizeof(*in) + sizeof(*read_in) &&
+            read_in->size > TRAVEL_MAX);
 }
 
 static ReadResult read_request(FsDevice *device)
@@ -214,6 +230,10 @@ static ReadResult read_request(FsDevice *device)
     request->length = (size_t)length;
     request->received_at = aio_context_now(device->ctx);
     device->spare = NULL;
+    device->taken_at = request->received_at;
+    const bool counts =
+        fs_arrivals_add(&device->arrivals, in->opcode, in->pid, is_long(in, (size_t)length));
+    request->carrier = counts ? device : NULL;
     device->events->received(request, device->opaque);
     return READ_REQUEST;
 }
@@ -223,6 +243,7 @@ static void device_readable(void *opaque)
     FsDevice *device = opaque;
     unsigned requests = 0;
 
+    fs_arrivals_begin(&device->arrivals);
     for (unsigned reads = 0; reads < 2 * FS_BURST_MAX && device->reading; reads++) {
         if (!prepare_spare(device)) {
             pause_reading(device);
@@ -243,7 +264,14 @@ static void device_readable(void *opaque)
             aio_ring_keep_busy(device->ring); /* work begins before the last request is read */
         }
     }
-    fs_burst_end(&device->burst, requests);
+    const FsArrivals *arrivals = &device->arrivals;
+    fs_burst_end(&device->burst, arrivals->count);
+    if (arrivals->count > 0) {
+        fs_follow_turn(&device->follow, arrivals->count, arrivals->alone, (pid_t)arrivals->client,
+                       device->taken_at);
+    } else if (requests > 0) {
+        fs_follow_unasked(&device->follow, requests, device->taken_at);
+    }
 }
 
 static int device_start(FsTransport *transport)
@@ -257,6 +285,7 @@ static int device_start(FsTransport *transport)
 static void device_stop(FsTransport *transport)
 {
     stop_reading(device_of(transport));
+    fs_follow_go_home(&device_of(transport)->follow);
 }
 
 static void device_resume(FsTransport *transport)
@@ -272,14 +301,29 @@ static void release_buffer(FsDevice *device, FsRequest *request)
 
 static void device_recycle(FsTransport *transport, FsRequest *request)
 {
+    FsDevice *device = device_of(transport);
+
+    if (request->carrier != NULL && !request->uncounted) {
+        fs_arrivals_remove(&device->arrivals);
+    }
     if (request->data != NULL) {
-        release_buffer(device_of(transport), request);
+        release_buffer(device, request);
+    }
+}
+
+static void device_offloaded(FsTransport *transport, FsRequest *request)
+{
+    if (request->carrier != NULL) {
+        fs_arrivals_remove(&device_of(transport)->arrivals);
     }
 }
 
 static void device_idle(FsTransport *transport)
 {
-    aio_buffer_pool_trim(device_of(transport)->buffers);
+    FsDevice *device = device_of(transport);
+
+    fs_follow_go_home(&device->follow);
+    aio_buffer_pool_trim(device->buffers);
 }
 
 /* --- answering ------------------------------------------------------------ */
@@ -439,6 +483,7 @@ static void device_free(FsTransport *transport)
     if (device->reading) {
         stop_reading(device);
     }
+    fs_follow_fini(&device->follow);
     if (device->spare != NULL) {
         aio_buffer_put(device->buffers, device->spare->data, 0);
         device->spare->data = NULL;
@@ -464,12 +509,22 @@ int fs_device_fd(FsTransport *transport, int *slot)
     return device->fd;
 }
 
+void fs_device_follow(FsTransport *transport)
+{
+    FsDevice *device = device_of(transport);
+
+    if (device->ring != NULL) {
+        fs_follow_init(&device->follow);
+    }
+}
+
 static const FsTransportOps device_ops = {
     .name = "device",
     .start = device_start,
     .stop = device_stop,
     .resume = device_resume,
     .recycle = device_recycle,
+    .offloaded = device_offloaded,
     .idle = device_idle,
     .free = device_free,
     .reply = device_reply,

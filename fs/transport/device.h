@@ -30,6 +30,9 @@ AioBufferDepot *fs_device_buffers_new(size_t data_size);
  */
 FsTransport *fs_device_new(const FsDeviceParams *params, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/** From now on the worker may follow a client to its CPU (follow.h). Home thread, once. */
+void fs_device_follow(FsTransport *transport);
+
 /** The worker's clone; *@slot: where it is in the ring's file table, or -1. Home thread. */
 int fs_device_fd(FsTransport *transport, int *slot);
 

@@ -55,6 +55,11 @@ void fs_placement_init(FsPlacement *placement, const unsigned *queues, unsigned 
     placement->online = fs_queues_count_online();
     /* not for one that has a real-time policy, or is to run when nothing else does */
     placement->may_wait = sched_getscheduler(0) == SCHED_OTHER;
+    placement->on_one =
+        placement->cpus != NULL && CPU_COUNT_S(placement->size, placement->cpus) == 1;
+    if (placement->on_one) {
+        fs_background_init(&placement->background, true);
+    }
     free_cpus(cpus);
 }
 
@@ -72,9 +77,35 @@ static void set_patient(FsPlacement *placement, bool patient)
     }
 }
 
+static void leave_background(FsPlacement *placement)
+{
+    if (placement->on_one) {
+        fs_background_leave(&placement->background);
+    }
+}
+
+/** Whether it runs behind its callers after this turn. */
+static bool is_behind(FsPlacement *placement, unsigned requests, int64_t now)
+{
+    FsBackground *background = &placement->background;
+
+    if (!placement->on_one) {
+        return false;
+    }
+    if (fs_background_turn(background, now, requests)) {
+        return true;
+    }
+    if (!fs_background_is_open(background, now)) {
+        return false;
+    }
+    set_patient(placement, false);
+    return fs_background_enter(background, now);
+}
+
 /** Somebody else has chosen CPUs for this thread: it runs where they want it. */
 static void give_up(FsPlacement *placement)
 {
+    leave_background(placement);
     set_patient(placement, false);
     free_cpus(g_steal_pointer(&placement->cpus));
     placement->place = FS_PLACE_NONE;
@@ -91,6 +122,7 @@ static bool may_go_back(FsPlacement *placement)
 
     if (!all_online) {
         placement->place = FS_PLACE_OFFLINE;
+        leave_background(placement);
     } else if (placement->place != FS_PLACE_OFFLINE ||
                !keep_allowed(placement->size, placement->cpus)) {
         give_up(placement);
@@ -114,23 +146,32 @@ static void look(FsPlacement *placement)
     }
 }
 
-void fs_placement_turn(FsPlacement *placement, unsigned requests)
+bool fs_placement_turn(FsPlacement *placement, unsigned requests, int64_t now)
 {
     if (placement->cpus == NULL) {
-        return;
+        return false;
     }
     if (placement->until_look <= requests) {
         look(placement);
     } else {
         placement->until_look -= requests;
     }
-    if (placement->place == FS_PLACE_THERE) {
+    if (placement->place != FS_PLACE_THERE) {
+        return false;
+    }
+    const bool behind = is_behind(placement, requests, now);
+    if (!behind) {
         fs_burst_end(&placement->burst, requests);
         set_patient(placement, placement->burst.hold);
     }
+    return behind;
 }
 
 void fs_placement_fini(FsPlacement *placement)
 {
+    if (placement->on_one) {
+        fs_background_fini(&placement->background);
+        placement->on_one = false;
+    }
     free_cpus(g_steal_pointer(&placement->cpus));
 }

@@ -33,16 +33,24 @@ void fs_stall_filled(FsStall *stall, uint64_t number)
     }
 }
 
-unsigned fs_stall_tick(FsStall *stall)
+unsigned fs_stall_tick(FsStall *stall, int64_t now_ns, bool patient)
 {
     const bool progress = stall->commits != stall->commits_before;
 
     stall->commits_before = stall->commits;
     if (!stall->exhausted || progress) {
+        stall->still_since = 0;
         return 0;
     }
     if (stall->last_stays) {
         stall->exhausted = false;
+        stall->still_since = 0;
+        return 0;
+    }
+    if (stall->still_since == 0) {
+        stall->still_since = now_ns;
+    }
+    if (patient && now_ns - stall->still_since < FS_STALL_PATIENCE_NS) {
         return 0;
     }
     return (stall->in_kernel == 0 ? FS_STALL_ADD : 0) | FS_STALL_NUDGE;

@@ -17,6 +17,10 @@
  * later. Without progress or proof for a tick, the queue needs a nudge, which
  * is a request of no meaning whose answer is committed at once, and before that
  * an entry for it.
+ *
+ * Where answers are due by themselves, it is most likely a disk that the queue waits for. Then the
+ * owner may say that it is patient, because each entry is memory: the queue gets the same only
+ * after FS_STALL_PATIENCE_NS without an answer.
  */
 #ifndef SLUICE_FS_TRANSPORT_STALL_H
 #define SLUICE_FS_TRANSPORT_STALL_H
@@ -24,12 +28,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/** How long a queue may stand still whose owner is patient. */
+#define FS_STALL_PATIENCE_NS (INT64_C(100) * 1000 * 1000)
+
 typedef struct FsStall {
     unsigned in_kernel; /**< entries */
     bool exhausted;     /**< requests may wait */
     bool last_stays;    /**< what was committed last is in the kernel */
     uint64_t commits;   /**< ever */
     uint64_t commits_before;
+    int64_t still_since; /**< time of the first tick without progress; 0: none yet */
 } FsStall;
 
 typedef enum FsStallAction {
@@ -48,7 +56,12 @@ uint64_t fs_stall_committed(FsStall *stall);
 /** The kernel has given an entry back; @number: of its commit, 0: it was new. */
 void fs_stall_filled(FsStall *stall, uint64_t number);
 
-/** A while has passed: what to do (FsStallAction). Only of use while exhausted. */
-unsigned fs_stall_tick(FsStall *stall);
+/**
+ * A while has passed: what to do (FsStallAction). Only of use while exhausted.
+ *
+ * @now_ns: any clock that goes forward, never 0
+ * @patient: answers are due, and more entries are not wanted
+ */
+unsigned fs_stall_tick(FsStall *stall, int64_t now_ns, bool patient);
 
 #endif /* SLUICE_FS_TRANSPORT_STALL_H */

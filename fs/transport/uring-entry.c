@@ -11,16 +11,10 @@
  *   the kernel                         FS_URING_IN_KERNEL
  *   the request, so whoever answers    FS_URING_WITH_REQUEST
  *   nobody any more                    FS_URING_DEAD
- *
- * The kernel copies into a buffer by task work of the worker's thread, which
- * with DEFER_TASKRUN runs inside io_uring_enter only. That is why
- * fs_uring_trim() may drop the pages of an entry that is in the kernel and has
- * no completion.
  */
 #include <string.h>
 #include <sys/mman.h>
 
-#include "aio/buffer.h"
 #include "fs/transport/uring-internal.h"
 
 /** No kernel has this queue: registering for it turns the mode off. */
@@ -60,7 +54,11 @@ static void prepare_commit(struct io_uring_sqe *sqe, void *opaque)
 static void give_to_kernel(FsUringEntry *entry, AioPrepareFn *prepare)
 {
     entry->state = FS_URING_IN_KERNEL;
+    entry->fetch.res = FS_URING_NOT_BACK;
     aio_ring_add(entry->uring->ring, prepare, entry, &entry->fetch);
+    if (entry->header != NULL) {
+        fs_uring_lend(entry);
+    }
 }
 
 void fs_uring_commit(FsUringEntry *entry)
@@ -97,6 +95,7 @@ bool fs_uring_add_entry(FsUring *uring, FsUringQueue *queue)
     entry->payload = memory + uring->page;
     entry->iov[0] = (struct iovec){.iov_base = memory, .iov_len = sizeof(*entry->header)};
     entry->iov[1] = (struct iovec){.iov_base = entry->payload, .iov_len = uring->payload_size};
+    entry->lent.data = entry;
     entry->next = uring->entries;
     uring->entries = entry;
     queue->entries++;
@@ -117,24 +116,6 @@ void fs_uring_turn_off(FsUring *uring)
     entry->next = uring->entries;
     uring->entries = entry;
     give_to_kernel(entry, prepare_register);
-}
-
-bool fs_uring_trim(FsUring *uring)
-{
-    /* answers first: they lie in buffers that count as the kernel's */
-    (void)aio_ring_submit(uring->ring);
-    if (aio_ring_queued(uring->ring) > 0 || aio_ring_has_completions(uring->ring) ||
-        aio_ring_is_ready(uring->ring)) {
-        return false;
-    }
-    for (FsUringEntry *entry = uring->entries; entry != NULL; entry = entry->next) {
-        if (entry->state == FS_URING_IN_KERNEL && entry->touched > AIO_BUFFER_RESIDENT) {
-            madvise(entry->payload + AIO_BUFFER_RESIDENT, entry->touched - AIO_BUFFER_RESIDENT,
-                    MADV_DONTNEED);
-            entry->touched = AIO_BUFFER_RESIDENT;
-        }
-    }
-    return true;
 }
 
 void fs_uring_free_entries(FsUring *uring)

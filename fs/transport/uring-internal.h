@@ -4,6 +4,7 @@
  *
  *   uring.c        requests and their answers, the transport's life
  *   uring-entry.c  what is given to the kernel and comes back
+ *   uring-memory.c what entries hold, and when they give it back
  *   uring-still.c  queues that stand still
  *
  * All of it is the worker's thread's, except those fields that say otherwise
@@ -29,6 +30,9 @@ typedef enum FsUringEntryState {
     FS_URING_DEAD
 } FsUringEntryState;
 
+/** CqeHandler.res of an entry that the kernel has, until its completion is taken. */
+#define FS_URING_NOT_BACK INT32_MIN
+
 typedef struct FsUring FsUring;
 
 typedef struct FsUringQueue {
@@ -53,6 +57,8 @@ typedef struct FsUringEntry {
     uint64_t nodeid;        /* of the request */
     bool offloaded;         /* the request is with a helper */
     size_t touched;         /* bytes of the payload that may have pages */
+    GList lent;             /* in FsUring.lent, if is_lent */
+    bool is_lent;
     FsUringEntryState state;
     bool registered;  /* the kernel has filled it once */
     bool interrupted; /* while it waits: the request is to be */
@@ -80,6 +86,11 @@ struct FsUring {
     int64_t turn_at;        /* when the first of them was taken, and with it all */
     AioTimer tick;
     AioTimer trim_again;
+    bool can_trim; /* the kernel copies in our system calls only */
+    AioBh *give_back_bh;
+    GQueue lent;                /* entries in the kernel that may have pages, the last used first */
+    _Atomic(size_t) lent_bytes; /* of them that have many; written by the worker */
+    FsUring *next_user;         /* of the memory; guarded by its lock */
     uint64_t nudges;
     uint64_t file_nodeid; /* a regular file that had a request; 0: none yet */
     bool refused;
@@ -112,11 +123,32 @@ void fs_uring_commit(FsUringEntry *entry);
 /** Have the kernel refuse something, so that it turns to the device. */
 void fs_uring_turn_off(FsUring *uring);
 
-/** Give pages back. False: not now, something may be on its way into an entry. */
-bool fs_uring_trim(FsUring *uring);
-
 /** Free all entries. Any thread, after the ring. */
 void fs_uring_free_entries(FsUring *uring);
+
+/* --- uring-memory.c --- */
+
+/** At least the first @bytes of the payload are or will be used. Whoever has the request. */
+void fs_uring_touch(FsUringEntry *entry, size_t bytes);
+
+/** The entry has been given to the kernel: queued in the ring. */
+void fs_uring_lend(FsUringEntry *entry);
+
+/** It has come back. */
+void fs_uring_take_back(FsUringEntry *entry);
+
+/** Give back what is above the mount's limit. FsUring; once it has been submitted. */
+void fs_uring_give_back(void *opaque);
+
+/** Give back what an idle worker has. False: not now, something may be on its way into an entry. */
+bool fs_uring_trim(FsUring *uring);
+
+/** Whether requests alone hold as much as is allowed. */
+bool fs_uring_memory_is_short(const FsUring *uring);
+
+/** Begin and end to share FsUringParams.memory. */
+void fs_uring_memory_join(FsUring *uring);
+void fs_uring_memory_leave(FsUring *uring);
 
 /* --- uring-still.c --- */
 

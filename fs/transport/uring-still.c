@@ -59,18 +59,26 @@ static bool nudge(FsUring *uring, FsUringQueue *queue)
     return result == 0;
 }
 
+/** Whether requests have entries of @queue that are with neither a helper nor for a lock. */
+static bool answers_are_due(const FsUringQueue *queue)
+{
+    return queue->entries > queue->stall.in_kernel + queue->offloaded;
+}
+
 void fs_uring_tick(AioTimer *timer)
 {
     FsUring *uring = aio_container_of(timer, FsUring, tick);
     bool again = false;
     int64_t pause = TICK_NS;
+    const int64_t now_ns = aio_context_now(uring->ctx);
 
     for (unsigned i = 0; i < uring->queue_count; i++) {
         FsUringQueue *queue = &uring->queues[i];
         unsigned actions = 0;
 
         if (uring->waiting == NULL) { /* otherwise the worker is full, and more entries no use */
-            actions = fs_stall_tick(&queue->stall);
+            actions = fs_stall_tick(&queue->stall, now_ns,
+                                    answers_are_due(queue) && fs_uring_memory_is_short(uring));
         }
         if ((actions & FS_STALL_ADD) && !fs_uring_add_entry(uring, queue)) {
             pause = PATIENT_NS; /* no memory now */

@@ -61,6 +61,19 @@ static bool lengths_are_sane(const FsUringEntry *entry, const struct fuse_in_hea
            in->len - sizeof(*in) - header->payload_size <= sizeof(header->op_in);
 }
 
+/** Bytes of the payload that the request brought, or will have when it is answered. */
+static size_t payload_used(const FsUringEntry *entry, const struct fuse_in_header *in)
+{
+    const struct fs_fuse_uring_header *header = entry->header;
+    struct fuse_read_in read;
+
+    if (in->opcode != FUSE_READ) {
+        return header->payload_size;
+    }
+    memcpy(&read, header->op_in, sizeof(read));
+    return MIN(read.size, entry->uring->payload_size);
+}
+
 static void entry_received(FsUringEntry *entry, FsRequest *request, int64_t received_at)
 {
     FsUring *uring = entry->uring;
@@ -73,7 +86,7 @@ static void entry_received(FsUringEntry *entry, FsRequest *request, int64_t rece
 
     memcpy(start, &in, sizeof(in));
     memcpy(start + sizeof(in), header->op_in, operation);
-    entry->touched = MAX(entry->touched, header->payload_size);
+    fs_uring_touch(entry, payload_used(entry, &in));
 
     request->transport = &uring->base;
     request->carrier = entry;
@@ -110,8 +123,12 @@ static void turn_over(void *opaque)
 {
     FsUring *uring = opaque;
 
-    fs_placement_turn(&uring->placement, uring->turn_requests);
+    const bool behind = fs_placement_turn(&uring->placement, uring->turn_requests, uring->turn_at);
     uring->turn_requests = 0;
+    if (behind) {
+        /* not by the call that waits: who is answered interrupts, and asks again before that */
+        (void)aio_ring_submit(uring->ring);
+    }
 }
 
 static void entry_filled(FsUringEntry *entry)
@@ -174,6 +191,7 @@ static void entry_done(CqeHandler *handler)
 
     if (entry->queue != NULL) {
         fs_stall_filled(&entry->queue->stall, entry->commit_number);
+        fs_uring_take_back(entry);
     }
     if (handler->res < 0) {
         entry_failed(entry, handler->res);
@@ -263,7 +281,7 @@ static bool fill_payload(FsUringEntry *entry, const struct iovec *iov, int count
         length += iov[i].iov_len;
     }
     entry->header->payload_size = (uint32_t)length;
-    entry->touched = MAX(entry->touched, length);
+    fs_uring_touch(entry, length);
     return true;
 }
 
@@ -274,7 +292,7 @@ static int uring_reply(FsTransport *transport, FsRequest *request, struct iovec 
     struct fuse_out_header out;
 
     memcpy(&out, iov[0].iov_base, sizeof(out));
-    entry->touched = MAX(entry->touched, request->used);
+    fs_uring_touch(entry, request->used);
     if (!fill_payload(entry, iov + 1, count - 1)) {
         g_warning("the answer to request %" G_GUINT64_FORMAT " (opcode %u) is too long: %u bytes",
                   (guint64)request->unique, request->opcode, out.len);
@@ -324,14 +342,14 @@ static void uring_stop(FsTransport *transport)
     atomic_store_explicit(&uring->stopped, true, memory_order_relaxed);
     aio_timer_cancel(&uring->tick);
     aio_timer_cancel(&uring->trim_again);
+    fs_placement_fini(&uring->placement);
 }
 
 static void uring_idle(FsTransport *transport)
 {
     FsUring *uring = uring_of(transport);
 
-    if ((aio_ring_setup_flags(uring->ring) & IORING_SETUP_DEFER_TASKRUN) &&
-        !fs_uring_is_stopped(uring) && !fs_uring_trim(uring)) {
+    if (!fs_uring_is_stopped(uring) && !fs_uring_trim(uring)) {
         aio_timer_arm_after(&uring->trim_again, TRIM_AGAIN_NS);
     }
 }
@@ -353,9 +371,9 @@ static void uring_free(FsTransport *transport)
     FsUring *uring = uring_of(transport);
 
     uring_stop(transport);
+    fs_uring_memory_leave(uring);
     aio_bh_delete(uring->answered_bh);
     uring->answered_bh = NULL;
-    fs_placement_fini(&uring->placement);
 }
 
 void fs_uring_release(FsTransport *transport)
@@ -439,5 +457,6 @@ FsTransport *fs_uring_new(const FsUringParams *params, GError **error)
     uring->answered_bh = aio_bh_new(params->ctx, answered_bh, uring);
     aio_timer_init(&uring->tick, params->ctx, fs_uring_tick);
     aio_timer_init(&uring->trim_again, params->ctx, trim_timer_fired);
+    fs_uring_memory_join(uring);
     return &uring->base;
 }

@@ -13,10 +13,12 @@
 #include <glib.h>
 
 #include "fs/transport/transport.h"
+#include "fs/transport/uring-memory.h"
 
 typedef struct FsUringParams {
     AioContext *ctx;                 /**< the worker's; with 128-byte SQEs */
     const FsTransportEvents *events; /**< take, received; must outlive the transport */
+    FsUringMemory *memory;           /**< shared by all of the mount; must outlive the transport */
     /** The kernel will not use the rings; the device serves alone. At most once. */
     void (*refused)(int error, void *opaque);
     /** An answer could not be given: its client waits until the connection is cut. */

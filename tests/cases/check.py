@@ -28,6 +28,21 @@ def _call(name, *arguments):
         raise OSError(code, f"{name}: {os.strerror(code)}")
 
 
+def others_want_cpus():
+    """Whether a program that computes does not get all of each CPU that this one may use."""
+    cpus = os.sched_getaffinity(0)
+    least = 1.0
+    for cpu in cpus:
+        os.sched_setaffinity(0, {cpu})
+        began, used = time.monotonic(), time.process_time()
+        while time.monotonic() < began + 0.2:
+            pass
+        least = min(least, (time.process_time() - used) / (time.monotonic() - began))
+    os.sched_setaffinity(0, cpus)
+    print(f"a program gets {least:.0%} of a CPU here")
+    return least < 0.8
+
+
 def rename2(old, new, flags):
     """renameat2(2)."""
     at_fdcwd = -100

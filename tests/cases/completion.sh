@@ -24,7 +24,7 @@ offers() {
 }
 offers passthrough pa
 offers --threads= passthrough --th
-offers 'off classic weighted' passthrough --poll =
+offers 'auto off classic weighted' passthrough --poll =
 offers weighted passthrough --poll = w
 offers 'ro,nosuid ro,nosymfollow ro,nostrictatime' passthrough -o ro,nos
 offers --json check --j

@@ -387,6 +387,136 @@ static void test_preempted_spin_pauses(void)
     aio_context_free(ctx);
 }
 
+/* A context with a ring that may spin for a millisecond. NULL, and the test skipped: no ring. */
+static AioContext *polling_ring_new(void)
+{
+    AioContext *ctx = test_context_new();
+
+    if (aio_context_ring(ctx) == NULL) {
+        aio_context_free(ctx);
+        g_test_skip("no io_uring here");
+        return NULL;
+    }
+    force_poll(ctx, 1000000);
+    return ctx;
+}
+
+typedef struct RingRead {
+    CqeHandler cqe;
+    int fd;
+    eventfd_t value;
+    bool done;
+} RingRead;
+
+static void prepare_ring_read(struct io_uring_sqe *sqe, void *opaque)
+{
+    RingRead *read = opaque;
+    io_uring_prep_read(sqe, read->fd, &read->value, sizeof(read->value), 0);
+}
+
+static void ring_read_done(CqeHandler *handler)
+{
+    aio_container_of(handler, RingRead, cqe)->done = true;
+}
+
+/* Work in the ring that goes on until somebody writes to its descriptor. */
+static void ring_read_begin(RingRead *read, AioContext *ctx)
+{
+    *read = (RingRead){
+        .cqe.callback = ring_read_done,
+        .fd = eventfd(0, EFD_CLOEXEC),
+    };
+    g_assert_cmpint(read->fd, >=, 0);
+    aio_ring_add(aio_context_ring(ctx), prepare_ring_read, read, &read->cqe);
+}
+
+static void ring_read_end(RingRead *read, AioContext *ctx)
+{
+    test_poll_until(ctx, read->done);
+    close(read->fd);
+}
+
+static int completed_by_clock; /* the descriptor */
+
+static int64_t completing_clock(void)
+{
+    if (++fake_now_ns == 1000) {
+        eventfd_write(completed_by_clock, 1);
+    }
+    return fake_now_ns;
+}
+
+/* A completion that comes while the clock is read is found by the spin like any other. */
+static void test_spin_found_by_monitor(void)
+{
+    AioContext *ctx = polling_ring_new();
+    int64_t timeout_ns = -1;
+    AioStats stats;
+    RingRead read;
+
+    if (ctx == NULL) {
+        return;
+    }
+    ring_read_begin(&read, ctx);
+    while (aio_context_poll(ctx, false)) {
+    }
+    completed_by_clock = read.fd;
+    fake_now_ns = 0;
+    ctx->clock_ns = completing_clock;
+    g_assert_true(aio_context_spin(ctx, &timeout_ns));
+    g_assert_cmpint(timeout_ns, ==, 0);
+    g_assert_cmpint(fake_now_ns, ==, 1000);
+    aio_context_get_stats(ctx, &stats);
+    g_assert_cmpuint(stats.poll_hits, ==, 1);
+    g_assert_cmpuint(stats.poll_misses, ==, 0);
+    aio_context_poll_stop(ctx);
+    ctx->clock_ns = aio_clock_ns;
+    ring_read_end(&read, ctx);
+    aio_context_free(ctx);
+}
+
+/* Told to spin for the ring's work only, it does so while there is some, and is not counted as
+ * preempted. */
+static void test_spin_for_ring_only(void)
+{
+    AioContext *ctx = polling_ring_new();
+    int64_t timeout_ns = -1;
+    AioStats stats;
+    RingRead read;
+
+    if (ctx == NULL) {
+        return;
+    }
+    g_assert_true(aio_context_may_spin(ctx));
+    aio_context_set_poll_scope(ctx, AIO_POLL_RING_WORK);
+    g_assert_false(aio_context_may_spin(ctx));
+    ring_read_begin(&read, ctx);
+    g_assert_true(aio_context_may_spin(ctx)); /* queued */
+    while (aio_context_poll(ctx, false)) {
+    }
+    g_assert_true(aio_context_may_spin(ctx)); /* in the kernel */
+
+    ctx->poll.insist = false;
+    ctx->clock_ns = jumping_clock;
+    ctx->poll_ns = 1;
+    aio_context_spin(ctx, &timeout_ns);
+    aio_context_get_stats(ctx, &stats);
+    g_assert_cmpuint(stats.poll_preempted, ==, 1);
+    g_assert_cmpuint(stats.poll_pauses, ==, 0);
+    g_assert_cmpuint(stats.poll_ns, <, AIO_POLL_GAP_NS); /* the rest was another's */
+    aio_context_poll_stop(ctx);
+    ctx->clock_ns = aio_clock_ns;
+
+    eventfd_write(read.fd, 1);
+    ring_read_end(&read, ctx);
+    g_assert_false(aio_context_may_spin(ctx));
+    aio_context_set_poll_scope(ctx, AIO_POLL_ANYTHING);
+    g_assert_true(aio_context_may_spin(ctx));
+    aio_context_set_poll_scope(ctx, AIO_POLL_NOTHING);
+    g_assert_false(aio_context_may_spin(ctx));
+    aio_context_free(ctx);
+}
+
 static bool timer_fired;
 
 static void note_timer(AioTimer *timer)
@@ -642,6 +772,8 @@ int main(int argc, char **argv)
     g_test_add_func("/context/B15-notify-is-no-progress", test_notify_is_no_progress);
     g_test_add_func("/context/B17-B19-idle-removal", test_idle_removal);
     g_test_add_func("/context/preempted-spin-pauses", test_preempted_spin_pauses);
+    g_test_add_func("/context/spin-found-by-monitor", test_spin_found_by_monitor);
+    g_test_add_func("/context/spin-for-ring-only", test_spin_for_ring_only);
     g_test_add_func("/context/B20-spin-counts-against-timeout", test_spin_counts_against_timeout);
     g_test_add_func("/context/B21-B22-nonblocking-needs-no-enter", test_nonblocking_needs_no_enter);
     g_test_add_func("/context/shared-reading", test_shared_reading);

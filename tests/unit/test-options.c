@@ -44,7 +44,7 @@ static void test_defaults(void)
     g_autoptr(Options) options = options_new();
 
     g_assert_cmpint(options->log_level, ==, LEVEL_INFO);
-    g_assert_cmpint(options->poll, ==, POLL_OFF);
+    g_assert_cmpint(options->poll, ==, POLL_AUTO);
     g_assert_cmpint(options->max_background, ==, 256);
     g_assert_cmpint(options->ready_fd, ==, -1);
     g_assert_cmpint(options->threads, ==, -1);
@@ -273,7 +273,7 @@ static void test_bad_values(void)
     refuse(SERVE, "--entry-timeout=-1", "a time in seconds");
     refuse(SERVE, "--entry-timeout=nan", "a time in seconds");
     refuse(SERVE, "--entry-timeout=1s", "a time in seconds");
-    refuse(SERVE, "--poll=on", "one of off, classic, weighted");
+    refuse(SERVE, "--poll=on", "one of auto, off, classic, weighted");
     refuse(SERVE, "--log", "'--log' needs a value");
     refuse(SERVE, "-o log", "'--log' needs a value");
     refuse(SERVE, "-o", "'--options' needs a value");

@@ -2,51 +2,25 @@
 /* Where and when a worker runs (fs/transport/placement.c): what the scheduler is told. */
 #include "fs/transport/placement.h"
 
-#include <pthread.h>
 #include <stdint.h>
 
 #include <glib.h>
 
-/* Each test in a thread of its own, which takes its place with it. */
-static void in_thread(gconstpointer function)
-{
-    pthread_t thread;
-
-    if (sched_getscheduler(0) != SCHED_OTHER) {
-        g_test_skip("runs with another policy of the scheduler than the usual one");
-        return;
-    }
-
-    g_assert_cmpint(pthread_create(&thread, NULL, (void *(*)(void *))(uintptr_t)function, NULL), ==,
-                    0);
-    pthread_join(thread, NULL);
-}
-
-/* A CPU that the thread may run on. */
-static unsigned some_cpu(void)
-{
-    cpu_set_t allowed;
-    unsigned cpu = 0;
-
-    g_assert_cmpint(sched_getaffinity(0, sizeof(allowed), &allowed), ==, 0);
-    while (!CPU_ISSET(cpu, &allowed)) {
-        cpu++;
-    }
-    return cpu;
-}
-
-static bool is_only_on(unsigned cpu)
-{
-    cpu_set_t now;
-
-    g_assert_cmpint(sched_getaffinity(0, sizeof(now), &now), ==, 0);
-    return CPU_COUNT(&now) == 1 && CPU_ISSET(cpu, &now);
-}
+#include "scheduler-util.h"
 
 static void turns(FsPlacement *placement, unsigned count, unsigned requests)
 {
     for (unsigned i = 0; i < count; i++) {
-        fs_placement_turn(placement, requests);
+        fs_placement_turn(placement, requests, 0);
+    }
+}
+
+/* As where the right to come back from SCHED_IDLE is missing. */
+static void init_without_background(FsPlacement *placement, unsigned cpu)
+{
+    fs_placement_init(placement, &cpu, 1, cpu + 2);
+    if (placement->on_one) {
+        fs_background_fini(&placement->background);
     }
 }
 
@@ -56,7 +30,7 @@ static void *test_one_cpu(void *opaque)
     FsPlacement placement;
 
     fs_placement_init(&placement, &cpu, 1, cpu + 2);
-    fs_placement_turn(&placement, 1);
+    fs_placement_turn(&placement, 1, 0);
     g_assert_true(is_only_on(cpu));
     fs_placement_fini(&placement);
     return NULL;
@@ -80,7 +54,7 @@ static void *test_comes_back(void *opaque)
 
     g_assert_cmpint(sched_getaffinity(0, sizeof(before), &before), ==, 0);
     fs_placement_init(&placement, &cpu, 1, cpu + 2);
-    fs_placement_turn(&placement, 1);
+    fs_placement_turn(&placement, 1, 0);
     placement.online++; /* as if there had been one more */
     if (move_away_from(cpu, &before)) {
         turns(&placement, 5000, 1);
@@ -123,7 +97,7 @@ static void *test_chrt(void *opaque)
     const unsigned cpu = some_cpu();
     FsPlacement placement;
 
-    fs_placement_init(&placement, &cpu, 1, cpu + 2);
+    init_without_background(&placement, cpu);
     turns(&placement, 10000, 8);
     g_assert_cmpint(sched_setscheduler(0, SCHED_IDLE, &none), ==, 0);
     turns(&placement, 10000, 1);
@@ -144,6 +118,7 @@ static void *test_anywhere(void *opaque)
     g_assert_cmpint(sched_getaffinity(0, sizeof(before), &before), ==, 0);
     fs_placement_init(&placement, queues, 2, 2);
     turns(&placement, 1000, 4);
+    g_assert_false(fs_placement_turn(&placement, 1, 0));
     fs_placement_fini(&placement);
     fs_placement_init(&placement, queues, 1, 0);
     turns(&placement, 1000, 4);
@@ -163,12 +138,32 @@ static void *test_patience(void *opaque)
     const unsigned cpu = some_cpu();
     FsPlacement placement;
 
-    fs_placement_init(&placement, &cpu, 1, cpu + 2);
+    init_without_background(&placement, cpu);
     turns(&placement, 10000, 8);
     g_assert_cmpint(sched_getscheduler(0), ==, SCHED_BATCH);
+    g_assert_false(fs_placement_turn(&placement, 8, 0));
     turns(&placement, FS_BURST_PATIENCE, 1);
     g_assert_cmpint(sched_getscheduler(0), ==, SCHED_OTHER);
     fs_placement_fini(&placement);
+    return NULL;
+}
+
+/* Behind its callers on one CPU, whatever its turns bring; as before when it ends. */
+static void *test_background(void *opaque)
+{
+    const unsigned cpu = some_cpu();
+    FsPlacement placement;
+
+    fs_placement_init(&placement, &cpu, 1, cpu + 2);
+    const bool permitted = fs_background_is_open(&placement.background, 0);
+    g_assert_true(fs_placement_turn(&placement, 1, 0) == permitted);
+    g_assert_true(fs_placement_turn(&placement, 1, 0) == permitted);
+    turns(&placement, 1000, 8);
+    g_assert_cmpint(sched_getscheduler(0), ==, permitted ? SCHED_IDLE : SCHED_BATCH);
+    turns(&placement, 1000, 1);
+    g_assert_cmpint(sched_getscheduler(0), ==, permitted ? SCHED_IDLE : SCHED_OTHER);
+    fs_placement_fini(&placement);
+    g_assert_cmpint(sched_getscheduler(0), ==, SCHED_OTHER);
     return NULL;
 }
 
@@ -198,6 +193,8 @@ int main(int argc, char **argv)
     g_test_add_data_func("/placement/chrt", (gconstpointer)(uintptr_t)test_chrt, in_thread);
     g_test_add_data_func("/placement/anywhere", (gconstpointer)(uintptr_t)test_anywhere, in_thread);
     g_test_add_data_func("/placement/patience", (gconstpointer)(uintptr_t)test_patience, in_thread);
+    g_test_add_data_func("/placement/background", (gconstpointer)(uintptr_t)test_background,
+                         in_thread);
     g_test_add_data_func("/placement/other-policy", (gconstpointer)(uintptr_t)test_other_policy,
                          in_thread);
     return g_test_run();

@@ -271,6 +271,7 @@ typedef struct Look {
     sigset_t blocked;
     cpu_set_t cpus;
     int policy;
+    int own_policy; /* of who submits */
 } Look;
 
 static void look_run(AioPoolWork *work)
@@ -282,7 +283,7 @@ static void look_run(AioPoolWork *work)
     look->policy = sched_getscheduler(0);
 }
 
-/* A thread that is pinned to one CPU, and interrupts nobody, uses the pool for the first time. */
+/* A thread that is pinned to one CPU, with another policy, uses the pool for the first time. */
 static void *pinned_thread(void *opaque)
 {
     Look *look = opaque;
@@ -292,7 +293,7 @@ static void *pinned_thread(void *opaque)
     g_assert_cmpint(sched_setaffinity(0, sizeof(one), &one), ==, 0);
     const struct sched_param none = {0};
     if (sched_getscheduler(0) == SCHED_OTHER) {
-        g_assert_cmpint(sched_setscheduler(0, SCHED_BATCH, &none), ==, 0);
+        g_assert_cmpint(sched_setscheduler(0, look->own_policy, &none), ==, 0);
     }
 
     AioPool *pool = aio_pool_new("a-name-longer-than-15", 1);
@@ -301,9 +302,9 @@ static void *pinned_thread(void *opaque)
     return NULL;
 }
 
-static void test_thread_environment(void)
+static void test_thread_environment(gconstpointer own_policy)
 {
-    Look look = {.work = {.run = look_run}};
+    Look look = {.work = {.run = look_run}, .own_policy = GPOINTER_TO_INT(own_policy)};
     pthread_t thread;
     cpu_set_t all;
     sigset_t before, after;
@@ -542,7 +543,10 @@ int main(int argc, char **argv)
     g_test_add_func("/pool/thread-bound", test_thread_bound);
     g_test_add_func("/pool/threads-come-and-go", test_threads_come_and_go);
     g_test_add_func("/pool/idle-thread-is-reused", test_idle_thread_is_reused);
-    g_test_add_func("/pool/thread-environment", test_thread_environment);
+    g_test_add_data_func("/pool/thread-environment/batch", GINT_TO_POINTER(SCHED_BATCH),
+                         test_thread_environment);
+    g_test_add_data_func("/pool/thread-environment/idle", GINT_TO_POINTER(SCHED_IDLE),
+                         test_thread_environment);
     g_test_add_func("/pool/try-cancel", test_try_cancel);
     g_test_add_func("/pool/nested-wait", test_nested_wait);
     g_test_add_func("/pool/C14-context-free-waits", test_context_free_waits);

@@ -8,6 +8,8 @@
 typedef struct Kernel {
     unsigned waiting;
     GArray *free_entries; /* of uint64_t */
+    int64_t now_ns;
+    bool patient;
 } Kernel;
 
 static void take(Kernel *kernel, FsStall *stall, unsigned index)
@@ -48,7 +50,7 @@ static void commit(Kernel *kernel, FsStall *stall)
 
 static void kernel_init(Kernel *kernel, FsStall *stall, unsigned entries)
 {
-    kernel->waiting = 0;
+    *kernel = (Kernel){.now_ns = 1};
     kernel->free_entries = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     fs_stall_init(stall);
     for (unsigned i = 0; i < entries; i++) {
@@ -56,10 +58,11 @@ static void kernel_init(Kernel *kernel, FsStall *stall, unsigned entries)
     }
 }
 
-/* One tick, and what it asks for. Returns the actions. */
+/* One tick, a millisecond later, and what it asks for. Returns the actions. */
 static unsigned tick(Kernel *kernel, FsStall *stall)
 {
-    unsigned actions = fs_stall_tick(stall);
+    kernel->now_ns += 1000 * 1000;
+    unsigned actions = fs_stall_tick(stall, kernel->now_ns, kernel->patient);
 
     if (actions & FS_STALL_ADD) {
         register_entry(kernel, stall);
@@ -161,6 +164,51 @@ static void test_busy(void)
     g_array_unref(kernel.free_entries);
 }
 
+/* Requests that a disk has are waited for, long, and not for ever. */
+static void test_patience(void)
+{
+    FsStall stall;
+    Kernel kernel;
+    int64_t since;
+
+    kernel_init(&kernel, &stall, 2);
+    kernel.patient = true;
+    for (unsigned i = 0; i < 10; i++) {
+        arrive(&kernel, &stall);
+    }
+    /* an answer now and then is enough */
+    for (unsigned i = 0; i < 1000; i++) {
+        g_assert_cmpuint(tick(&kernel, &stall), ==, 0);
+        if (i % 50 == 0) {
+            commit(&kernel, &stall);
+            arrive(&kernel, &stall);
+        }
+    }
+    g_assert_cmpuint(kernel.waiting, ==, 8);
+    /* without any, each that waits comes out after the same time */
+    commit(&kernel, &stall);
+    arrive(&kernel, &stall);
+    while (kernel.waiting > 0) {
+        const unsigned waiting = kernel.waiting;
+        since = kernel.now_ns;
+        while (tick(&kernel, &stall) == 0) {
+            g_assert_cmpint(kernel.now_ns - since, <, 2 * FS_STALL_PATIENCE_NS);
+        }
+        g_assert_cmpuint(kernel.waiting, ==, waiting - 1);
+        g_assert_cmpint(kernel.now_ns - since, >=, FS_STALL_PATIENCE_NS);
+    }
+    /* those that are left wait for another request, which comes at once */
+    arrive(&kernel, &stall);
+    arrive(&kernel, &stall);
+    kernel.patient = false;
+    while (kernel.waiting > 0) {
+        since = kernel.now_ns;
+        tick(&kernel, &stall);
+        g_assert_cmpint(kernel.now_ns - since, <, FS_STALL_PATIENCE_NS / 10);
+    }
+    g_array_unref(kernel.free_entries);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -168,5 +216,6 @@ int main(int argc, char **argv)
     g_test_add_func("/stall/all-held", test_all_held);
     g_test_add_func("/stall/free-entries-and-waiting", test_free_entries_and_waiting);
     g_test_add_func("/stall/busy", test_busy);
+    g_test_add_func("/stall/patience", test_patience);
     return g_test_run();
 }

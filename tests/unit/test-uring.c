@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "aio/buffer.h"
 #include "fs/session/kernel-abi.h"
 #include "fs/session/request-internal.h"
 #include "fs/transport/queues.h"
@@ -24,6 +25,8 @@
 
 /** What the kernel demands for the smallest max_write. */
 #define PAYLOAD ((size_t)8192)
+/** A payload that counts as large; a mount is allowed one. */
+#define LARGE (2 * AIO_BUFFER_RESIDENT)
 
 /* FILE CPU: errno of stat(2) from that CPU. */
 static int client_stat(char **args)
@@ -52,6 +55,7 @@ typedef struct Mount {
     int fd;     /* of the device */
     AioContext *ctx;
     FsTransport *uring;
+    FsUringMemory *memory;
     unsigned room;               /* requests that may be taken */
     bool hold;                   /* requests are kept unanswered */
     GPtrArray *held;             /* of FsRequest */
@@ -71,7 +75,7 @@ static int32_t answer_body(const struct fuse_in_header *in, struct fuse_attr_out
 
 static void answer(Mount *mount, FsRequest *request)
 {
-    static char excess[2 * PAYLOAD];
+    static char excess[LARGE];
     struct fuse_attr_out body;
     struct fuse_in_header in;
 
@@ -83,8 +87,8 @@ static void answer(Mount *mount, FsRequest *request)
         iov[1] = (struct iovec){excess, mount->body_size};
     }
     out.len = (uint32_t)(sizeof(out) + iov[1].iov_len);
-    mount->uring->ops->reply(mount->uring, request, iov, 2);
-    mount->uring->ops->recycle(mount->uring, request);
+    request->transport->ops->reply(request->transport, request, iov, 2);
+    request->transport->ops->recycle(request->transport, request);
     mount->room++;
     g_free(request);
 }
@@ -202,6 +206,7 @@ static FsTransport *new_transport(Mount *mount)
     const FsUringParams params = {
         .ctx = mount->ctx,
         .events = &events,
+        .memory = mount->memory,
         .refused = refused,
         .broken = broken,
         .opaque = mount,
@@ -238,6 +243,7 @@ static void mount_up(Mount *mount)
     context.ring.flags = AIO_RING_TRY_SQE128;
     mount->ctx = aio_context_new(&context, &error);
     g_assert_no_error(error);
+    mount->memory = fs_uring_memory_new(LARGE);
     mount->uring = new_transport(mount);
 }
 
@@ -268,6 +274,7 @@ static void mount_down(Mount *mount)
     mount->uring->ops->free(mount->uring);
     aio_context_free(mount->ctx);
     fs_uring_release(mount->uring);
+    fs_uring_memory_free(mount->memory);
     close(mount->fd);
     alarm(0);
     g_assert_cmpuint(mount->held->len, ==, 0);
@@ -473,6 +480,75 @@ static void test_answer_too_long(void)
     mount_down(&mount);
 }
 
+/* Have a large answer pass an entry of @cpu's queue; the kernel refuses its length. */
+static void touch_entry(Mount *mount, unsigned cpu)
+{
+    mount->body_size = LARGE;
+    g_assert_cmpint(run_stat(mount, cpu), !=, 0);
+    mount->body_size = 0;
+}
+
+/* Entries of all workers together hold what is allowed, and idle ones nothing large. */
+static void test_memory(void)
+{
+    Mount mount;
+
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2) {
+        g_test_skip("needs two CPUs");
+        return;
+    }
+    mount_up(&mount);
+    begin(&mount, 1, 2, LARGE);
+    FsTransport *second = new_transport(&mount);
+    g_autofree unsigned *others = g_new(unsigned, fs_queues_count());
+    for (unsigned i = 1; i < fs_queues_count(); i++) {
+        others[i - 1] = i;
+    }
+    const FsUringBegin params = {
+        .device_fd = mount.fd,
+        .device_slot = -1,
+        .queues = others,
+        .queue_count = fs_queues_count() - 1,
+        .depth = 2,
+        .payload_size = LARGE,
+    };
+    fs_uring_begin(second, &params);
+
+    /* what is allowed stays */
+    touch_entry(&mount, 0);
+    for (unsigned i = 0; i < 20; i++) {
+        turn(&mount);
+    }
+    g_assert_cmpuint(fs_uring_memory_held(mount.memory), ==, LARGE);
+    /* another worker needs it: the first gives it back */
+    touch_entry(&mount, 1);
+    until(&mount, fs_uring_memory_held(mount.memory) <= LARGE);
+    g_assert_cmpint(run_stat(&mount, 0), ==, 0);
+    g_assert_cmpint(run_stat(&mount, 1), ==, 0);
+    /* and again, the other way round */
+    touch_entry(&mount, 0);
+    until(&mount, fs_uring_memory_held(mount.memory) <= LARGE);
+    /* a request that is held keeps it, whoever asks */
+    mount.hold = true;
+    TestProcess *process = start_stat(&mount, 0);
+    until(&mount, mount.held->len > 0);
+    mount.hold = false;
+    second->ops->idle(second);
+    mount.uring->ops->idle(mount.uring);
+    answer(&mount, g_ptr_array_index(mount.held, 0));
+    g_ptr_array_set_size(mount.held, 0);
+    until(&mount, process->done);
+    g_assert_cmpint(test_client_join(process), ==, 0);
+    /* idle workers keep nothing large */
+    second->ops->idle(second);
+    mount.uring->ops->idle(mount.uring);
+    until(&mount, fs_uring_memory_held(mount.memory) == 0);
+    g_assert_cmpint(run_stat(&mount, 0), ==, 0);
+    second->ops->free(second);
+    mount_down(&mount);
+    fs_uring_release(second);
+}
+
 /* The connection is cut while requests are held: entries come back, answers go nowhere. */
 static void test_abort(void)
 {
@@ -508,6 +584,7 @@ int main(int argc, char **argv)
     g_test_add_func("/uring/waiting-requests", test_waiting_requests);
     g_test_add_func("/uring/no-room", test_no_room);
     g_test_add_func("/uring/answer-too-long", test_answer_too_long);
+    g_test_add_func("/uring/memory", test_memory);
     g_test_add_func("/uring/abort", test_abort);
     return g_test_run();
 }

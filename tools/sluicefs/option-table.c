@@ -12,7 +12,7 @@
 #include "tools/sluicefs/options.h"
 
 static const char *const level_choices[] = {"error", "warning", "info", "debug", NULL};
-static const char *const poll_choices[] = {"off", "classic", "weighted", NULL};
+static const char *const poll_choices[] = {"auto", "off", "classic", "weighted", NULL};
 static const char *const engine_choices[] = {"auto", "uring", "threads", NULL};
 static const char *const transport_choices[] = {"device", "uring", "auto", NULL};
 static const char *const cache_choices[] = {"none", "auto", "always", NULL};
@@ -83,15 +83,16 @@ const OptionSpec option_table[] = {
      .minimum = 1, .maximum = 1024, .initial = "32",
      .help = "With --transport=uring: requests that the kernel may hand over at once for each CPU. "
              "More are made where all of them wait."},
-    {"poll", 0, OPTION_CHOICE, OPTION_GROUP_ENGINE, FIELD(poll), .argument = "off|classic|weighted",
-     .choices = poll_choices, .initial = "off",
+    {"poll", 0, OPTION_CHOICE, OPTION_GROUP_ENGINE, FIELD(poll),
+     .argument = "auto|off|classic|weighted", .choices = poll_choices, .initial = "auto",
      .help = "Let a worker look for work for a short adaptive time before it sleeps: by one time "
              "per worker (classic) or by a weighted average per descriptor (weighted). Lower "
-             "latency for more CPU time."},
+             "latency for more CPU time. With auto, by one time per worker, over io_uring, for "
+             "the disk's answer, and with the policy SCHED_IDLE."},
     {"poll-max-us", 0, OPTION_INTEGER, OPTION_GROUP_ENGINE, FIELD(poll_max_us), .argument = "N",
-     .minimum = 0, .maximum = 1000000, .initial = "32",
+     .minimum = 0, .maximum = 1000000, .initial = "200",
      .help = "Longest time to poll, in microseconds; 0 turns polling off. Given without --poll "
-             "it implies --poll=classic."},
+             "it implies --poll=classic; --poll=auto has to be said then."},
     {"poll-grow", 0, OPTION_INTEGER, OPTION_GROUP_ENGINE, FIELD(poll_grow), .argument = "N",
      .minimum = 0, .maximum = 1024, .initial = "0",
      .help = "Factor by which the polling time grows; 0 stands for 2."},
@@ -103,8 +104,9 @@ const OptionSpec option_table[] = {
      .minimum = 0, .maximum = 16, .initial = "0",
      .help = "Weighted rule: a new time counts 1/2^N; 0 stands for 3."},
     {"poll-insist", 0, OPTION_FLAG, OPTION_GROUP_ENGINE, FIELD(poll_insist),
-     .help = "Poll on where it does not pay, or takes a CPU that others want; without it polling "
-             "is then given up for a while."},
+     .help = "With --poll=classic or weighted: poll on where it does not pay, or takes a CPU that "
+             "others want; without it polling is then given up for a while. Workers then do not "
+             "run behind their clients."},
 
     {"options", 'o', OPTION_LIST, OPTION_GROUP_MOUNT, .argument = "LIST",
      .help = "A comma list of mount words and of any options of this command without their "

@@ -78,7 +78,7 @@ extern const MountWord mount_word_table[];
 const MountWord *mount_word_find(const char *word);
 
 /** The values of enum-like options, in the order of their choices. */
-typedef enum PollChoice { POLL_OFF, POLL_CLASSIC, POLL_WEIGHTED } PollChoice;
+typedef enum PollChoice { POLL_AUTO, POLL_OFF, POLL_CLASSIC, POLL_WEIGHTED } PollChoice;
 typedef enum EngineChoice { ENGINE_AUTO, ENGINE_URING, ENGINE_THREADS } EngineChoice;
 typedef enum LevelChoice { LEVEL_ERROR, LEVEL_WARNING, LEVEL_INFO, LEVEL_DEBUG } LevelChoice;
 typedef enum CacheChoice { CACHE_NONE, CACHE_AUTO, CACHE_ALWAYS } CacheChoice;

@@ -63,7 +63,8 @@ static void set_context_params(AioContextParams *params, const Options *options)
     params->poll.grow = options->poll_grow;
     params->poll.shrink = options->poll_shrink;
     params->poll.weight = (unsigned)options->poll_weight;
-    params->poll.insist = options->poll_insist;
+    params->poll.insist = options->poll_insist && options->poll != POLL_AUTO;
+    params->poll.scope = options->poll == POLL_AUTO ? AIO_POLL_NOTHING : AIO_POLL_ANYTHING;
 }
 
 void session_params_init(FsSessionParams *params, const Options *options)
