@@ -185,7 +185,7 @@ engine_options() {
 }
 
 # serve MOUNTPOINT SUBCOMMAND ARGUMENT...: start a daemon in the foreground, a
-# child of the case, and wait until it serves.
+# child of the case, and wait until it serves. An ARGUMENT wins against the configuration.
 serve() {
     local mountpoint=$1 fifo=$CASE_DIR/ready.$RANDOM ready pid
     shift
@@ -195,8 +195,8 @@ serve() {
     engine_options
     [ "$ENGINE" != uring ] || hold_fuse_uring Y
     # What a shell runs beside itself ignores SIGINT, and the daemon leaves that as it is.
-    without_fuse_lock env --default-signal=INT "${WRAPPER[@]}" "$SLUICEFS" "$@" -f \
-        --ready-fd=$ready "${OPTIONS[@]}" >>"$DAEMON_LOG" 2>&1 &
+    without_fuse_lock env --default-signal=INT "${WRAPPER[@]}" "$SLUICEFS" "$1" -f \
+        --ready-fd=$ready "${OPTIONS[@]}" "${@:2}" >>"$DAEMON_LOG" 2>&1 &
     pid=$!
     until read -r -t 0.1 -u $ready; do
         kill -0 $pid 2>/dev/null || fail "the daemon ended: sluicefs $*"

@@ -106,6 +106,13 @@ require_root
 THREADS=1 ENGINE=ring fails 'failed  cases/example [threads=1 ring] (0 s): it gave no result' \
     cases/example
 
+note "a case that fails: its last words are among those of the run"
+printf '#!/bin/sh\nexpr "$3" : --log= >/dev/null && echo the cause >"${3#--log=}"\nexit 1\n' \
+    >"$tree/tests/runner/run-case"
+THREADS=1 ENGINE=ring fails '    | the cause' cases/example
+assert_eq "$(sed -n '/^The last words/,/^Failed:/p' said)" \
+    $'The last words of what failed:\n  cases/example [threads=1 ring]\n    | the cause\nFailed:'
+
 # ends_within_reason PID: a process that was told to end does so, long before its work is done.
 ends_within_reason() {
     wait_for 40 has_ended "$1" || fail "process $1 does not end"

@@ -86,7 +86,7 @@ unit_steps() {
         status=$?
     if [ ! -s "$log" ]; then
         result_add failed "unit$suffix" 0 "meson test ran nothing, see $LOGS/unit-$variant.log"
-        show_log_tail "$LOGS/unit-$variant.log"
+        show_log_tail "unit$suffix" "$LOGS/unit-$variant.log"
         return
     fi
     lines=$("$SOURCE/tests/runner/tap-results" "$log" "$suffix" "${programs[@]}") || status=$?
@@ -95,6 +95,6 @@ unit_steps() {
     done <<<"$lines"
     if [ $status -ne 0 ] && ! grep -q '^failed' <<<"$lines"; then
         result_add failed "unit$suffix" 0 "status $status, see $LOGS/unit-$variant.log"
-        show_log_tail "$LOGS/unit-$variant.log"
+        show_log_tail "unit$suffix" "$LOGS/unit-$variant.log"
     fi
 }

@@ -98,7 +98,7 @@ run_one() {
         reason=$(sed -n 's/^FAILED: //p' "$log" | tail -n 1)
         [ -n "$reason" ] || reason=$(sed -n 's/^FAIL: //p' "$log" | tail -n 1)
         result_add failed "$title" "$seconds" "$reason"
-        printf '%s\n' "$(show_log_tail "$log")"
+        show_log_tail "$title" "$log"
         ;;
     esac
 }

@@ -6,7 +6,7 @@
 #   STATUS <tab> NAME <tab> SECONDS <tab> REASON
 #
 # STATUS is passed, failed or skipped; a skipped test never counts as passed.
-# Sourced by run-tests, which sets RESULTS, LOGS and QUIET.
+# Sourced by run-tests, which sets RESULTS, FAILURES, LOGS and QUIET.
 
 # result_add STATUS NAME SECONDS [REASON]: note a result and tell the reader.
 result_add() {
@@ -85,15 +85,19 @@ step() {
     *)
         [ $status -ne 124 ] || echo "step: time limit of $limit s reached" >>"$log"
         result_add failed "$name" "$seconds" "status $status, see $log"
-        show_log_tail "$log"
+        show_log_tail "$name" "$log"
         return 1
         ;;
     esac
 }
 
-# show_log_tail FILE: the end of a log, indented.
+# show_log_tail NAME FILE: the end of the log of what failed, indented; now, and once more before
+# the last lines of the run: who is given the end of its output only can see the cause.
 show_log_tail() {
-    tail -n 25 "$1" | sed 's/^/    | /'
+    local text
+    text=$(tail -n 25 "$2" | sed 's/^/    | /')
+    printf '%s\n' "$text"
+    printf '  %s\n%s\n' "$1" "$text" >>"$FAILURES"
 }
 
 # seconds_since EPOCHREALTIME: elapsed time with one decimal.
