@@ -6,7 +6,7 @@
 . "$(dirname "$0")/functions.sh"
 
 require_command flock
-mount_passthrough -o locks=remote
+mount_passthrough -o locks=remote --stop-timeout=1000
 touch "$MNT/lock"
 exec {held}>"$SRC/lock"
 flock $held
@@ -14,12 +14,19 @@ flock "$MNT/lock" true &
 waiter=$!
 "$HELPERS/stress/churn" --seconds=30 "$MNT" >/dev/null 2>&1 &
 churn=$!
-sleep 1
+at_work() {
+    [ -d "$SRC/churn-$churn-0" ] &&
+        "$SLUICEFS" stats --json "$MNT" | sed -n 's/^ *"lock_waits" : //p' | grep '^[1-9]' >/dev/null
+}
+wait_for 10 at_work || fail "the clients do not get so far"
+sleep 0.5
 pid=${DAEMON[$MNT]}
 kill -TERM "$pid"
+# A signal that arrives before the one before it was looked at is the same signal.
+wait_for 10 grep -q 'stopping on signal' "$DAEMON_LOG" || fail "no word of the first signal"
 sleep 0.3
 kill -TERM "$pid" 2>/dev/null || true
-wait_for 5 has_ended "$pid" || fail "the daemon does not end at once"
+wait_for 20 has_ended "$pid" || fail "the daemon does not end at once"
 wait "$pid" || true
 unset "DAEMON[$MNT]"
 wait_for 15 has_ended $waiter || fail "the waiting client hangs"
