@@ -33,4 +33,5 @@ expect_fail 'Read-only' dd if=/dev/zero of="$MNT/disk" bs=4096 count=1 conv=notr
 unmount
 umount inner
 losetup -d "$device"
+wait_for 20 is_detached image || fail "the loop device stays"
 e2fsck -fn image >e2fsck.log 2>&1 || { cat e2fsck.log; fail "e2fsck"; }

@@ -18,7 +18,7 @@ unmount_all() {
     expect_daemon_status 0
 }
 can_unmount() {
-    "$SLUICEFS" umount "$MNT" --timeout=$((20 * CASE_SCALE)) 2>/dev/null
+    ! is_mounted || "$SLUICEFS" umount "$MNT" --timeout=$((20 * CASE_SCALE)) 2>/dev/null
 }
 truncate -s 128M image
 printf 'label: gpt\nsize=100M\n' | sfdisk -q image

@@ -4,7 +4,7 @@
 # Files of a disk tell how much of them is allocated, so that cp without options leaves holes out and du shrinks
 # when something is punched: for the whole disk and for its partitions, raw and qcow2.
 #
-# limit: 60
+# limit: 120
 # matrix: once
 . "$(dirname "$0")/functions.sh"
 

@@ -10,7 +10,8 @@
 mount_passthrough
 "$HELPERS/stress/churn" --seconds=40 "$MNT" &
 churn=$!
-dd if=/dev/zero of="$MNT/zeros" bs=1M count=100000 2>/dev/null &
+# Not more than a slow disk takes in a moment: a daemon ends when what it has begun is written.
+while dd if=/dev/zero of="$MNT/zeros" bs=1M count=64 2>/dev/null; do :; done &
 writer=$!
 tail -f "$MNT/zeros" >/dev/null 2>&1 &
 reader=$!

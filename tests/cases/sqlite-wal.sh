@@ -4,7 +4,7 @@
 # SQLite in WAL mode, with concurrent writers in several processes, loses no row and keeps its
 # database whole.
 #
-# limit: 120
+# limit: 240
 . "$(dirname "$0")/functions.sh"
 
 require_command sqlite3
@@ -15,7 +15,7 @@ sqlite3 "$db" 'PRAGMA journal_mode=WAL; CREATE TABLE t(writer INTEGER, n INTEGER
 writers=()
 for writer in 1 2 3 4; do
     {
-        echo '.timeout 60000'
+        echo '.timeout 200000'
         for ((n = 0; n < 100; n++)); do
             echo "BEGIN IMMEDIATE; INSERT INTO t VALUES($writer, $n, randomblob(3000)); COMMIT;"
         done
