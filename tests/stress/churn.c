@@ -7,8 +7,9 @@
  *
  * Exit status: 0 when the time is over and all was right; 3 when an operation
  * failed because the mount went away (ENOTCONN, ECONNABORTED, ECONNREFUSED,
- * EIO, ENODEV, ESHUTDOWN); 1 on any other failure or wrong data. Prints the
- * number of files made.
+ * EIO, ENODEV, ESHUTDOWN; ECANCELED for a request that was on its way over
+ * io_uring to a daemon that is killed); 1 on any other failure or wrong data.
+ * Prints the number of files made.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -47,7 +48,7 @@ typedef struct Worker {
 static bool mount_is_gone(int error)
 {
     return error == ENOTCONN || error == ECONNABORTED || error == ECONNREFUSED || error == EIO ||
-           error == ENODEV || error == ESHUTDOWN;
+           error == ENODEV || error == ESHUTDOWN || error == ECANCELED;
 }
 
 /* Note a failed call; always false. */
