@@ -219,10 +219,11 @@ Control *control_new(dev_t device, ControlAnswer *answer, void *opaque, GError *
 {
     g_autofree char *path = instance_own_socket(device);
     g_autoptr(GSocket) socket = NULL;
-    int fd = listen_at(path, error);
+    int lock_fd = instance_lock(), fd = listen_at(path, error);
     Control *control;
     struct stat st;
 
+    instance_unlock(lock_fd);
     if (fd < 0) {
         return NULL;
     }
@@ -247,14 +248,19 @@ Control *control_new(dev_t device, ControlAnswer *answer, void *opaque, GError *
     return control;
 }
 
-/* Unless the device number, and with it the path, already belong to another mount. */
+/*
+ * Unless the device number, and with it the path, already belong to another mount. Before it is
+ * closed: then nobody else's has this inode number.
+ */
 static void remove_socket(const Control *control)
 {
+    int lock_fd = instance_lock();
     struct stat st;
 
     if (lstat(control->path, &st) == 0 && st.st_ino == control->inode) {
         unlink(control->path);
     }
+    instance_unlock(lock_fd);
 }
 
 void control_free(Control *control)
@@ -262,6 +268,7 @@ void control_free(Control *control)
     if (control == NULL) {
         return;
     }
+    remove_socket(control);
     g_socket_service_stop(control->service);
     g_socket_listener_close(G_SOCKET_LISTENER(control->service));
     /* Clients that are still there free themselves when their call ends, cancelled. */
@@ -272,7 +279,6 @@ void control_free(Control *control)
     g_signal_handlers_disconnect_by_data(control->service, control);
     g_object_unref(control->service);
     g_object_unref(control->cancellable);
-    remove_socket(control);
     g_free(control->path);
     g_free(control);
 }

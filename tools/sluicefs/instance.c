@@ -154,6 +154,23 @@ static void unlock_directory(int lock_fd)
     }
 }
 
+int instance_lock(void)
+{
+    g_autofree char *directory = own_directory();
+    int dir_fd = open_directory(directory, geteuid());
+    int lock_fd = dir_fd < 0 ? -1 : lock_directory(dir_fd);
+
+    if (dir_fd >= 0) {
+        close(dir_fd);
+    }
+    return lock_fd;
+}
+
+void instance_unlock(int lock_fd)
+{
+    unlock_directory(lock_fd);
+}
+
 /* The pid namespace of this process, as /proc names it; "" if unknown. */
 static const char *pid_namespace(void)
 {

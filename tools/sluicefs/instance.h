@@ -50,6 +50,13 @@ char **instance_directories(uid_t owner);
 /** Where the daemon of the mount with @device listens (control.h), if it is ours. g_free(). */
 char *instance_own_socket(dev_t device);
 
+/**
+ * Keep other daemons of this user from registering and unregistering; not for long. A number for
+ * instance_unlock().
+ */
+int instance_lock(void);
+void instance_unlock(int lock_fd);
+
 /** Where the daemon of @owner's mount with @device may listen. Free with g_strfreev(). */
 char **instance_sockets(uid_t owner, dev_t device);
 
