@@ -178,7 +178,7 @@ static void ignore_signal(int signal_number)
 {
 }
 
-/* FILE: a read that a signal interrupts; errno of the read. */
+/* FILE: a read that a signal interrupts, one that comes after it has begun; errno of the read. */
 static int client_interrupted_read(char **args)
 {
     const struct sigaction action = {.sa_handler = ignore_signal};
@@ -189,7 +189,7 @@ static int client_interrupted_read(char **args)
         return 255;
     }
     sigaction(SIGALRM, &action, NULL);
-    ualarm(100000, 0);
+    ualarm(100000, 100000);
     return read(fd, &byte, 1) < 0 ? errno : 0;
 }
 

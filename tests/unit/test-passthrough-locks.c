@@ -43,11 +43,12 @@ static int client_locks(char **args)
         CHECK(fcntl(other, F_GETLK, &lock) == 0 && lock.l_type == F_WRLCK);
         CHECK(lock.l_pid == getppid() && lock.l_start == 0);
         CHECK(lock_range(other, F_WRLCK, 100, 50, false) == 0);
-        /* interrupted while it waits */
+        /* interrupted while it waits, by the first signal that comes when it does */
         struct sigaction action = {.sa_handler = ignore_alarm};
         sigaction(SIGALRM, &action, NULL);
-        struct itimerval in = {.it_value = {.tv_usec = 150000}};
-        setitimer(ITIMER_REAL, &in, NULL);
+        const struct timeval later = {.tv_usec = 150000};
+        const struct itimerval again = {.it_value = later, .it_interval = later};
+        setitimer(ITIMER_REAL, &again, NULL);
         CHECK_ERROR(lock_range(other, F_WRLCK, 0, 1, true), EINTR);
         _exit(0);
     }
@@ -175,17 +176,18 @@ static int client_lock_source(char **args)
     CHECK(lock.l_len == 1 && lock.l_pid == getpid());
 
     /* somebody outside lets go while we wait */
-    close(theirs);
+    int locked[2], status;
+    char byte;
+    CHECK(close(theirs) == 0 && pipe(locked) == 0);
     pid_t child = fork();
     if (child == 0) {
         int other = on_source("file", O_RDWR);
-        CHECK(flock(other, LOCK_EX) == 0);
+        CHECK(flock(other, LOCK_EX) == 0 && write(locked[1], "l", 1) == 1);
         g_usleep(400 * 1000);
         _exit(0);
     }
-    g_usleep(150 * 1000);
-    CHECK(flock(ours, LOCK_EX) == 0);
-    int status;
+    close(locked[1]);
+    CHECK(read(locked[0], &byte, 1) == 1 && flock(ours, LOCK_EX) == 0);
     CHECK(waitpid(child, &status, 0) == child && status == 0);
     return 0;
 }
