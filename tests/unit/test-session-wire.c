@@ -512,10 +512,15 @@ static void test_interrupt_overtakes(void)
 static void test_interrupt_unknown(void)
 {
     Wire wire;
+    FsSessionStats stats;
 
     null_up(&wire, 2);
     uint64_t unique = send_interrupt(&wire, 1000);
-    g_usleep(50000); /* two workers: let one take it before the next message */
+    do { /* two workers: let one take it ... */
+        g_usleep(1000);
+        fs_session_get_stats(wire.session, &stats);
+    } while (stats.requests < 2);
+    g_usleep(50000); /* ... and pass it on, before the next message */
     uint64_t next = send_request(&wire, FUSE_STATFS, FUSE_ROOT_ID, NULL, 0);
     receive(&wire);
     g_assert_cmpuint(wire.header.unique, ==, unique);
