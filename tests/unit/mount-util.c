@@ -21,8 +21,8 @@
 
 #define FUSE_URING      "/sys/module/fuse/parameters/enable_uring"
 #define FUSE_URING_LOCK "/tmp/fuse-param.lock"
-/** Seconds without a new mount after which the last one is cut. */
-#define WATCHDOG_SECONDS 60
+/** Seconds without a new mount after which the last one is cut; less than meson's limit. */
+#define WATCHDOG_SECONDS 150
 
 /** Read by the signal handler. */
 static char watchdog_path[64];

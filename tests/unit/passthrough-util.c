@@ -90,7 +90,7 @@ void test_remove_tree(const char *path)
 void test_wait_for_releases(Served *served)
 {
     FsPassthroughStats stats;
-    for (unsigned i = 0; i < 1000; i++) {
+    for (unsigned i = 0; i < 6000; i++) { /* a close may wait for a disk */
         fs_passthrough_get_stats(served->pt, &stats);
         if (stats.handles == 0) {
             return;
