@@ -514,9 +514,10 @@ static void add_worker_stats(FsWorker *worker, FsSessionStats *stats)
     AioStats aio;
 
     stats->in_flight += fs_worker_in_flight(worker);
-    stats->requests += atomic_load_explicit(&worker->received, memory_order_relaxed);
-    stats->replies += atomic_load_explicit(&worker->answered, memory_order_relaxed) +
-                      atomic_load_explicit(&worker->answered_elsewhere, memory_order_relaxed);
+    /* what follows from something is read before it, and never ahead of it */
+    stats->replies += atomic_load_explicit(&worker->answered, memory_order_acquire) +
+                      atomic_load_explicit(&worker->answered_elsewhere, memory_order_acquire);
+    stats->requests += atomic_load_explicit(&worker->received, memory_order_acquire);
     stats->offloaded += atomic_load_explicit(&worker->offloaded, memory_order_relaxed);
     worker->transport->ops->get_stats(worker->transport, &transport);
     stats->device_reads += transport.reads;
