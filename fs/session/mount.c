@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,10 +166,24 @@ int fs_mount_detach(const char *mountpoint, dev_t device)
     return 0;
 }
 
-int fs_mount_abort(const char *mountpoint, dev_t device)
+bool fs_mount_is_gone(int device_fd)
+{
+    struct pollfd pollfd = {.fd = device_fd};
+    return poll(&pollfd, 1, 0) == 1 && pollfd.revents & POLLERR;
+}
+
+int fs_mount_abort(const char *mountpoint, dev_t device, int device_fd)
 {
     g_autofree char *path = connection_file(device, "abort");
     int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    /* after open(): if it lives now, the number was its own then, and not yet another's */
+    if (fs_mount_is_gone(device_fd)) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return -ENOTCONN;
+    }
     if (fd >= 0) {
         ssize_t written = write(fd, "1", 1);
         close(fd);

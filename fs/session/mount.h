@@ -43,10 +43,13 @@ int fs_mount_set_nosymfollow(const char *mountpoint);
 int fs_mount_detach(const char *mountpoint, dev_t device);
 
 /**
- * Cut the connection of @device: every request fails, the daemon's reads give
- * ENODEV or ECONNABORTED. Through fusectl, or by a forced unmount.
- * 0 or negative errno.
+ * Cut the connection of @device, that of @device_fd: every request fails, the daemon's reads
+ * give ENODEV or ECONNABORTED. Through fusectl, or by a forced unmount.
+ * 0 or negative errno; -ENOTCONN: it has ended already.
  */
-int fs_mount_abort(const char *mountpoint, dev_t device);
+int fs_mount_abort(const char *mountpoint, dev_t device, int device_fd);
+
+/** Whether the connection of an open /dev/fuse descriptor has ended. */
+bool fs_mount_is_gone(int device_fd);
 
 #endif /* SLUICE_FS_SESSION_MOUNT_H */

@@ -29,7 +29,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include "fs/session/kernel-abi.h"
@@ -121,8 +120,7 @@ static gboolean stop_timeout(gpointer opaque)
  */
 static bool connection_is_gone(FsSession *session)
 {
-    struct pollfd pollfd = {.fd = fuse_session_fd(session->fuse)};
-    return poll(&pollfd, 1, 0) == 1 && pollfd.revents & POLLERR;
+    return fs_mount_is_gone(fuse_session_fd(session->fuse));
 }
 
 static gpointer detach_thread(gpointer opaque)
@@ -142,7 +140,7 @@ static gpointer abort_thread(gpointer opaque)
 {
     FsSession *session = opaque;
 
-    fs_mount_abort(session->mountpoint, session->device);
+    fs_mount_abort(session->mountpoint, session->device, fuse_session_fd(session->fuse));
     fs_mount_detach(session->mountpoint, session->device);
     return NULL;
 }
