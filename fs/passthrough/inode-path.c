@@ -503,5 +503,9 @@ bool fs_inodes_room_made(FsInodeTable *table, int result, FsRoom *room)
     if (room->tries++ == 0) {
         room->until = now + ROOM_PATIENCE;
     }
-    return (room->tries <= ROOM_TRIES || now < room->until) && fs_inodes_make_room(table);
+    if (room->tries > ROOM_TRIES && now >= room->until) {
+        return false;
+    }
+    /* once more in any case: others may have made room since the caller tried */
+    return fs_inodes_make_room(table) || room->tries == 1;
 }

@@ -102,7 +102,8 @@ typedef struct FsRoom {
 
 /**
  * Whether an attempt that ended with @result, a descriptor or negative errno, is worth another:
- * there were too many descriptors, and some have been closed. Others may have taken them by then.
+ * there were too many descriptors, and some have been closed, by this thread or (at the first try)
+ * perhaps by others. Others may have taken them by then.
  */
 bool fs_inodes_room_made(FsInodeTable *table, int result, FsRoom *room);
 

@@ -43,7 +43,7 @@
 #define NOTIFICATION_STEP_US 1000
 #define NOTIFICATION_PIECES  2
 /** How long an abort may take until the session is reported as ended anyway. */
-#define ABORT_TIMEOUT_MS 1000
+#define ABORT_TIMEOUT_MS 3000
 /** How long requests in flight are waited for after the connection is gone. */
 #define ENDING_TIMEOUT_MS 5000
 
