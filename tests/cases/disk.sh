@@ -4,6 +4,7 @@
 # A disk image is a directory of its partitions: what is written to one is in its place and nowhere
 # else, and all views of the same bytes agree.
 #
+# limit: 180
 # quick: no
 . "$(dirname "$0")/functions.sh"
 

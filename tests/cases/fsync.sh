@@ -3,6 +3,8 @@
 #
 # fsync, fdatasync, O_SYNC, fsync of directories and syncfs succeed and leave the data in the
 # source.
+#
+# limit: 180
 . "$(dirname "$0")/functions.sh"
 
 mount_passthrough

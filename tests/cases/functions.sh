@@ -198,7 +198,8 @@ serve() {
     without_fuse_lock env --default-signal=INT "${WRAPPER[@]}" "$SLUICEFS" "$1" -f \
         --ready-fd=$ready "${OPTIONS[@]}" "${@:2}" >>"$DAEMON_LOG" 2>&1 &
     pid=$!
-    until read -r -t 0.1 -u $ready; do
+    # Time that runs out while the line is read takes what was read away from the next read.
+    until read -r -t 0.1 -u $ready || [ -n "${REPLY-}" ]; do
         kill -0 $pid 2>/dev/null || fail "the daemon ended: sluicefs $*"
     done
     exec {ready}>&-
@@ -225,7 +226,7 @@ mount_passthrough_at() {
 # unmount [MOUNTPOINT]: unmount, wait for the daemon, which must end with status 0.
 unmount() {
     local mountpoint=${1:-$MNT}
-    "$SLUICEFS" umount "$mountpoint" --timeout=$((20 * CASE_SCALE))
+    "$SLUICEFS" umount "$mountpoint" --timeout=$((60 * CASE_SCALE))
     if is_mounted "$mountpoint"; then
         fail "still mounted: $mountpoint"
     fi
