@@ -10,11 +10,14 @@
 
 require_command fio
 mount_passthrough
-fio --name=load --directory="$MNT" --size=8m --rw=randrw --ioengine=libaio --iodepth=32 --direct=1 \
+# The daemon removes the mount, too: by its path a client that is late would find the directory below.
+cd "$MNT"
+fio --name=load --directory=. --size=8m --rw=randrw --ioengine=libaio --iodepth=32 --direct=1 \
     --numjobs=4 --thread --time_based --runtime=60 --fallocate=none >"$CASE_DIR/fio.log" 2>&1 &
 fio=$!
-"$HELPERS/stress/churn" --seconds=60 "$MNT" &
+"$HELPERS/stress/churn" --seconds=60 . &
 churn=$!
+cd "$CASE_DIR"
 sleep 3
 has_ended $fio && { cat "$CASE_DIR/fio.log"; fail "fio ended early"; }
 abort_connection
