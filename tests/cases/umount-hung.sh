@@ -14,11 +14,16 @@ resume() {
     expect_daemon_status '0|2'
 }
 
+# requests_wait: somebody waits for the daemon of $MNT.
+requests_wait() {
+    [ "$(cat "/sys/fs/fuse/connections/$(connection_of)/waiting")" -gt 0 ]
+}
+
 note "stopped, idle: unmounted, but it does not exit in time"
 mount_passthrough
 pid=${DAEMON[$MNT]}
 kill -STOP "$pid"
-expect_fail 'the time is over and the daemon .* still runs' "$SLUICEFS" umount --timeout=1 "$MNT"
+expect_fail 'the time is over and the daemon .* still runs' "$SLUICEFS" umount --timeout=3 "$MNT"
 resume "$pid"
 is_mounted && fail "still mounted"
 
@@ -28,14 +33,14 @@ pid=${DAEMON[$MNT]}
 kill -STOP "$pid"
 ls "$MNT" 2>"$CASE_DIR/client" >&2 &
 client=$!
-sleep 0.5
-expect_fail 'busy' "$SLUICEFS" umount --timeout=1 "$MNT"
-expect_fail 'still runs' "$SLUICEFS" umount --force --timeout=1 "$MNT"
+wait_for 20 requests_wait || fail "no request of the client"
+expect_fail 'busy' "$SLUICEFS" umount --timeout=3 "$MNT"
+expect_fail 'still runs' "$SLUICEFS" umount --force --timeout=3 "$MNT"
 is_mounted && fail "still mounted"
 # a stopped daemon keeps a request that was on its way over io_uring (docs/design/transport-uring.md)
-[ "$ENGINE" = uring ] || wait_for 5 has_ended $client || fail "the client hangs"
+[ "$ENGINE" = uring ] || wait_for 20 has_ended $client || fail "the client hangs"
 resume "$pid"
-wait_for 5 has_ended $client || fail "the client hangs"
+wait_for 20 has_ended $client || fail "the client hangs"
 
 note "dead"
 mount_passthrough
@@ -52,7 +57,7 @@ mount_passthrough
 exec {file}>"$MNT/file"
 "$SLUICEFS" umount --lazy --timeout=20 "$MNT" {file}>&- &
 umount=$!
-wait_for 5 eval '! is_mounted' || fail "still mounted"
+wait_for 20 eval '! is_mounted' || fail "still mounted"
 has_ended "${DAEMON[$MNT]}" && fail "the daemon ended before its last user"
 echo late >&$file
 exec {file}>&-
@@ -66,7 +71,7 @@ mount_passthrough
 holder=$!
 wait_for 20 grep -qx sleep "/proc/$holder/comm" || fail "no other namespace"
 expect_fail "still runs; it is still mounted .* these processes: .*$holder \(sleep\)" \
-    "$SLUICEFS" umount --timeout=1 "$MNT"
+    "$SLUICEFS" umount --timeout=3 "$MNT"
 is_mounted && fail "still mounted"
 kill $holder
 expect_daemon_status 0
