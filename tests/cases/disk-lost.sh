@@ -57,4 +57,4 @@ losetup -d "$device"
 trap - EXIT
 detached() { [ -z "$(losetup -j small/device)" ]; }
 wait_for 20 detached || fail "the loop device stays"
-umount small
+wait_for 20 umount small || fail "the file of the loop device stays open"
