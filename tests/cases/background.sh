@@ -21,6 +21,6 @@ for fd in 0 1 2; do
     *) fail "descriptor $fd is $(readlink "/proc/$pid/fd/$fd")" ;;
     esac
 done
-"$SLUICEFS" umount "$MNT" --timeout=20
+"$SLUICEFS" umount "$MNT" --timeout=60
 wait_for 10 has_ended "$pid" || fail "the daemon is still there after umount"
 [ ! -e "$CASE_DIR/pid" ] || fail "the pid file is still there"

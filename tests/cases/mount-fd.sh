@@ -38,7 +38,7 @@ result = serve()
 equal(result.returncode, 0)
 with open(mnt + "/file") as file:
     equal(file.read(), "served\n")
-equal(subprocess.run([sluicefs, "umount", "--timeout=10", mnt]).returncode, 0)
+equal(subprocess.run([sluicefs, "umount", "--timeout=60", mnt]).returncode, 0)
 PYTHON
 is_mounted && fail "still mounted"
 expect_fail 'descriptor is not open' "$SLUICEFS" passthrough "$SRC" /dev/fd/77

@@ -24,12 +24,12 @@ for delay in 0 1 2 3 4 5 6 8 10 13 16 20 25 30 40 60; do
         case $form:$status in
         :0)
             served=$((served + 1))
-            "$SLUICEFS" umount "$MNT" --timeout=10
+            "$SLUICEFS" umount "$MNT" --timeout=60
             ;;
         :8 | :143 | -f:0 | -f:8 | -f:143) stopped=$((stopped + 1)) ;;
         *) fail "status $status" ;;
         esac
-        wait_for 5 settled || fail "left behind after $delay ms ${form:-background}"
+        wait_for 20 settled || fail "left behind after $delay ms ${form:-background}"
     done
 done
 note "$served served, $stopped stopped"

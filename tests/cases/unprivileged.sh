@@ -28,19 +28,19 @@ if cat "$MNT/file" 2>/dev/null; then
     echo "FAIL: root can use a mount without allow_other"
     exit 1
 fi
-as_user "$SLUICEFS" umount --timeout=10 "$MNT"
+as_user "$SLUICEFS" umount --timeout=60 "$MNT"
 as_user "$SLUICEFS" passthrough "$SRC" "$MNT"
-"$SLUICEFS" umount --timeout=10 "$MNT"
+"$SLUICEFS" umount --timeout=60 "$MNT"
 as_user "$SLUICEFS" passthrough --run 'test "$(cat "$MNT/file")" = mine' "$SRC" "$MNT"
 truncate -s 4M "$SRC/image"
 mkfs.ext4 -q -F -O ^has_journal "$SRC/image"
 chmod 444 "$SRC/image"
 as_user "$SLUICEFS" image "$SRC/image" "$MNT"
 as_user sh -c 'ls "$MNT" | grep lost+found && ! ls "$MNT/lost+found" 2>/dev/null'
-as_user "$SLUICEFS" umount --timeout=10 "$MNT"
+as_user "$SLUICEFS" umount --timeout=60 "$MNT"
 as_user "$SLUICEFS" image "$SRC/image" "$MNT" -o fakeroot
 as_user ls "$MNT/lost+found"
-as_user "$SLUICEFS" umount --timeout=10 "$MNT"
+as_user "$SLUICEFS" umount --timeout=60 "$MNT"
 if grep -q "$MNT" /proc/self/mountinfo; then
     echo "FAIL: still mounted"
     exit 1
