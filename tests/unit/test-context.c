@@ -19,7 +19,6 @@ typedef struct Probe {
     bool has_work;    /* what the poll check says */
     bool work_at_end; /* work that appears inside poll_end */
     unsigned reads, writes, polls, ready, begins, ends;
-    int64_t run_ns; /* how long a callback takes */
 } Probe;
 
 static GString *order;
@@ -38,9 +37,6 @@ static void probe_read(void *opaque)
     (void)eventfd_read(probe->fd, &value);
     probe->reads++;
     probe_log("read");
-    if (probe->run_ns) {
-        g_usleep((gulong)(probe->run_ns / 1000));
-    }
 }
 
 static void probe_write(void *opaque)
@@ -619,9 +615,17 @@ static void test_shared_reading(void)
     aio_context_free(ctx);
 }
 
+static void slow_read(void *opaque)
+{
+    probe_read(opaque);
+    fake_now_ns += 60000000;
+}
+
 /* The time that callbacks take is not block time. */
 static void test_slow_handler_is_not_block_time(void)
 {
+    static const AioFdOps slow_ops = {
+        .read = slow_read, .poll = probe_poll, .poll_ready = probe_poll_ready};
     AioContext *ctx = test_context_new();
     AioPollParams params;
     Probe probe;
@@ -629,15 +633,19 @@ static void test_slow_handler_is_not_block_time(void)
     aio_poll_params_init(&params);
     params.max_ns = 50000000; /* 50 ms: a wait is far below, the callback above */
     aio_context_set_poll_params(ctx, &params);
-    probe_init(&probe, ctx, &polled_ops);
+    aio_context_poll(ctx, false);
+    ctx->clock_ns = ticking_clock; /* the machine may stop us for as long inside a wait */
+    probe_init(&probe, ctx, &slow_ops);
     AioStats stats;
     for (unsigned i = 0; i < 5; i++) {
-        probe.run_ns = 60000000;
         probe_kick(&probe);
         test_poll_until(ctx, probe.reads == i + 1);
     }
     aio_context_get_stats(ctx, &stats);
+    g_assert_cmpuint(stats.poll_grown, >, 0); /* it would stay at 0 with waits that long */
     g_assert_cmpuint(stats.poll_shrunk, ==, 0);
+    aio_context_poll_stop(ctx);
+    ctx->clock_ns = aio_clock_ns;
     probe_fini(&probe);
     aio_context_free(ctx);
 }
