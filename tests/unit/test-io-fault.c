@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "aio/context-internal.h"
 #include "aio/pool.h"
 #include "aio/ring-internal.h"
 #include "util.h"
@@ -573,8 +574,12 @@ static void run_matrix(unsigned seed)
     AioRing *ring = aio_context_ring(ctx);
     if (ring) {
         /* At rest: nothing queued, in flight only what the loop itself keeps armed. */
+        unsigned armed = 1;
+        for (unsigned i = 0; i < AIO_DEADLINES; i++) {
+            armed += ctx->deadlines[i].armed; /* its timer may have been called with another */
+        }
         g_assert_cmpuint(aio_ring_queued(ring), ==, 0);
-        g_assert_cmpuint(aio_ring_in_flight(ring), <=, 1);
+        g_assert_cmpuint(aio_ring_in_flight(ring), <=, armed);
     }
     AioStats stats = stats_of(ctx);
     g_assert_cmpuint(stats.io_requests, ==, LANES * LANE_ROUNDS);

@@ -397,6 +397,7 @@ static void test_asleep(void)
     set_max_poll(ctx, 0);
     while (aio_context_poll(ctx, false)) {
     }
+    unsigned slept = 0;
     for (unsigned round = 0; round < 100; round++) {
         Burst burst = {.ctx = ctx, .count = 1, .once_asleep = true, .go = true};
         AioStats before, after;
@@ -409,9 +410,15 @@ static void test_asleep(void)
         }
         pthread_join(thread, NULL);
         stats_get(ctx, &after);
-        g_assert_cmpuint(after.wakes_sent - before.wakes_sent, ==, 1);
-        g_assert_cmpuint(after.wakes_saved - before.wakes_saved, ==, 0);
+        uint64_t sent = after.wakes_sent - before.wakes_sent;
+        g_assert_cmpuint(sent + after.wakes_saved - before.wakes_saved, ==, 1);
+        /* It may come between announcement and sleep, and then stop until both are over. */
+        if (after.turns - before.turns == 1 && after.blocking_waits > before.blocking_waits) {
+            g_assert_cmpuint(sent, ==, 1);
+            slept++;
+        }
     }
+    g_assert_cmpuint(slept, >, 0);
     aio_context_free(ctx);
 }
 

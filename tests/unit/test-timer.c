@@ -378,7 +378,7 @@ static void test_free(void)
     alarm_init(&alarm_, ctx);
     for (unsigned i = 0; i <= AIO_DEADLINES; i++) {
         aio_timer_arm_after(&alarm_.timer, HOUR - (int64_t)i * 1000 * MILLISECOND);
-        turn_and_wait(ctx);
+        wait_until_carried(ctx);
     }
     g_assert_cmpint(carries(ctx), ==, aio_context_ring(ctx) != NULL);
     aio_timer_cancel(&alarm_.timer);
