@@ -248,6 +248,7 @@ static void test_idle_thread_is_reused(void)
     Job job;
     AioPoolStats stats;
 
+    aio_pool_set_idle_time(pool, 3600 * 1000 * MS); /* it does not end while nobody looks */
     for (unsigned i = 0; i < G_N_ELEMENTS(order); i++) {
         job = (Job){.work = {.run = job_run}, .number = i, .order = order, .next = &next};
         aio_pool_submit(pool, &job.work);

@@ -312,12 +312,10 @@ static void test_sqpoll(void)
         io_uring_prep_read(&op.sqe, file, buf, sizeof(buf), 0);
         op_run(ctx, ring, &op);
         g_assert_cmpint(op.cqe.res, ==, 64);
-        for (int wait = 0;
-             wait < 1000 && !(*aio_ring_get_uring(ring)->sq.kflags & IORING_SQ_NEED_WAKEUP);
-             wait++) {
+        /* The test runner's time limit ends a thread that does not fall asleep. */
+        while (!(*aio_ring_get_uring(ring)->sq.kflags & IORING_SQ_NEED_WAKEUP)) {
             g_usleep(1000);
         }
-        g_assert_true(*aio_ring_get_uring(ring)->sq.kflags & IORING_SQ_NEED_WAKEUP);
     }
     close(file);
     aio_ring_free(ring);
@@ -358,7 +356,7 @@ static void test_registered_files(void)
     g_assert_cmpint(errno, ==, EAGAIN);
     aio_context_free(ctx);
     ssize_t ret = -1;
-    for (int i = 0; i < 2000 && ret != 0; i++) { /* released by deferred kernel work */
+    for (int i = 0; i < 30000 && ret != 0; i++) { /* released by deferred kernel work */
         ret = read(fds[0], &byte, 1);
         g_usleep(1000);
     }
