@@ -116,7 +116,7 @@ wait_for() {
 # has_ended PID: whether the process has ended; its parent need not have noticed.
 has_ended() {
     [ "$(awk '/^State:/ { print $2 }' "/proc/$1/status" 2>/dev/null || true)" = "" ] ||
-        grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
+        grep -q '^State:.[ZX]' "/proc/$1/status" 2>/dev/null
 }
 
 # is_mounted [MOUNTPOINT]: without touching it.

@@ -97,9 +97,10 @@ mount -t fuse.sluicefs -o cache=none,size=64K "$PWD/image" "$MNT"
 test "$(stat -c %s "$MNT/disk")" = 65536
 umount "$MNT"
 
-# A file that is a file system shows its files, unless it is asked for as a disk.
+# A file that is a file system shows its files, unless it is asked for as a disk. umount(8) does not wait for
+# the daemon, which keeps its lock on the image until it has ended: so the next one waits.
 mkfs.ext4 -q -F -d "$SRC" image
-mount -t fuse.sluicefs -o ro "$PWD/image" "$MNT"
+mount -t fuse.sluicefs -o ro,wait=40 "$PWD/image" "$MNT"
 test "$(cat "$MNT/file")" = hello
 findmnt -n -o OPTIONS "$MNT" | grep -q '^ro,'
 umount "$MNT"
@@ -107,7 +108,7 @@ echo "$PWD/image $MNT fuse.sluicefs noauto,user,files 0 0" >fstab
 mount -T fstab "$MNT"
 test "$(cat "$MNT/file")" = hello
 umount "$MNT"
-mount -t fuse.sluicefs -o files=no "$PWD/image" "$MNT"
+mount -t fuse.sluicefs -o files=no,wait=40 "$PWD/image" "$MNT"
 test -f "$MNT/disk"
 umount "$MNT"
 if mount -t fuse.sluicefs -o no_such_word "$SRC" "$MNT"; then
