@@ -27,8 +27,8 @@ done
 
 mv log log.old
 kill -HUP "$pid"
-wait_for 5 test -e log || fail "the log was not opened again"
+wait_for 20 test -e log || fail "the log was not opened again"
 kill -USR1 "$pid"
-wait_for 5 grep -q 'requests' log || fail "SIGUSR1 did not log the counters"
-"$SLUICEFS" umount mnt --timeout=10
+wait_for 20 grep -q 'requests' log || fail "SIGUSR1 did not log the counters"
+"$SLUICEFS" umount mnt --timeout=$((20 * CASE_SCALE))
 grep -q "serving 'src'" log.old

@@ -33,7 +33,7 @@ is_serving() {
 }
 
 note "two rounds of two candidates"
-bench_run "$CASE_DIR/a.json" --rounds=2 --seconds=0.1 \
+bench_run "$CASE_DIR/a.json" --rounds=2 --seconds=0.5 \
     --rows='tmpfs/randread-4k-qd1,tmpfs/files-1,tmpfs/tree' >"$CASE_DIR/a.md"
 python "$CASE_DIR/a.json" "$CASE_DIR/a.md" <<'PYTHON'
 import json

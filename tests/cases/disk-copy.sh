@@ -4,6 +4,7 @@
 # Files are copied onto a partition as onto any file: what the source has as holes reads as zeros,
 # whatever was there before, and the image gets the space back.
 #
+# limit: 120
 # quick: no
 . "$(dirname "$0")/functions.sh"
 

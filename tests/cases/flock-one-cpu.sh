@@ -4,7 +4,7 @@
 # Two clients on one CPU that wait for each other by flock, with locks=remote, never deadlock the
 # daemon.
 #
-# limit: 60
+# limit: 180
 . "$(dirname "$0")/functions.sh"
 
 require_command flock taskset

@@ -34,7 +34,7 @@ assert_eq "$said" "sluicefs: '$MNT' is already a mount of sluicefs, which is cov
 "$SLUICEFS" "source:$SRC" "$MNT" -o subtype=
 assert_eq "$(shown)" "fuse source:$SRC"
 umount "source:$SRC"
-wait_for 5 eval '! pgrep -f "source:$SRC" >/dev/null' || fail "the daemon does not end"
+wait_for 20 eval '! pgrep -f "source:$SRC" >/dev/null' || fail "the daemon does not end"
 
 "$SLUICEFS" label "$MNT" -o "source=$SRC"
 assert_eq "$(shown)" "fuse.sluicefs label"

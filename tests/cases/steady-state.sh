@@ -31,6 +31,10 @@ few_descriptors() {
     [ "$now" -le $((fds + 8)) ]
 }
 wait_for 15 few_descriptors || fail "$fds descriptors at first, $now later"
-threads=$(ls "/proc/$pid/task" | wc -l)
-[ "$threads" -le $((THREADS + 20)) ] || fail "$threads threads"
+few_threads() {
+    threads=$(ls "/proc/$pid/task" | wc -l)
+    [ "$threads" -le $((THREADS + 20)) ]
+}
+# Helpers, and the kernel's own for each ring, end when they had nothing to do for five seconds.
+wait_for 20 few_threads || fail "$threads threads: $(cat "/proc/$pid/task"/*/comm)"
 unmount

@@ -6,7 +6,7 @@
 # reader had not come to its end; where locks are the daemon's, or positions in a directory may
 # mean nothing to another descriptor, they are announced.
 #
-# limit: 60
+# limit: 180
 # matrix: once
 . "$(dirname "$0")/functions.sh"
 
