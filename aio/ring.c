@@ -143,6 +143,9 @@ int aio_ring_submit(AioRing *ring)
         unsigned queued = ring_queued(ring);
         int ret = ring->submit(&ring->uring);
         aio_counter_add(&ring->counters->enters, 1);
+        if (ret == 0 && (ring->setup_flags & IORING_SETUP_SQPOLL) && ring_queued(ring) == 0) {
+            ret = (int)queued; /* the kernel thread had taken them before they were counted */
+        }
         if (ret > 0) {
             aio_counter_add(&ring->counters->submits, 1);
             aio_counter_add(&ring->counters->sqes, ret);
