@@ -13,20 +13,8 @@
 
 #include "aio/coroutine-fiber.h"
 #include "aio/coroutine.h"
+#include "coroutine-util.h"
 #include "util.h"
-
-/* A coroutine that the test expects to get. */
-static AioCoroutine *new_coroutine(AioCoroutineFn *fn, void *opaque)
-{
-    AioCoroutine *co = aio_co_new(fn, opaque);
-    g_assert_nonnull(co);
-    return co;
-}
-
-static void run_coroutine(AioCoroutineFn *fn, void *opaque)
-{
-    aio_co_enter(new_coroutine(fn, opaque));
-}
 
 /* --- stacks --- */
 
