@@ -14,7 +14,7 @@
 
 #include "aio/buffer.h"
 #include "aio/pool.h"
-#include "util.h"
+#include "io-util.h"
 
 #define BLOCK      512u
 #define MODEL_SIZE (16 * BLOCK)
@@ -26,31 +26,6 @@ typedef struct Model {
     size_t size;
     char data[MODEL_SIZE];
 } Model;
-
-static void note_done(AioIo *io)
-{
-}
-
-static bool is_done(const AioIo *io)
-{
-    return io->result != AIO_IO_IN_PROGRESS;
-}
-
-static int run_io(AioContext *ctx, AioIo *io)
-{
-    memset(&io->state, 0xa5, sizeof(io->state)); /* the engine sets what it uses */
-    aio_io_submit(ctx, io, note_done);
-    g_assert_false(is_done(io));
-    test_poll_until(ctx, is_done(io));
-    return io->result;
-}
-
-static AioStats stats_of(AioContext *ctx)
-{
-    AioStats stats;
-    aio_context_get_stats(ctx, &stats);
-    return stats;
-}
 
 /* Whether the temporary directory takes O_DIRECT with BLOCK-sized blocks. */
 static bool direct_possible(void)

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "aio/pool.h"
-#include "util.h"
+#include "io-util.h"
 
 static struct io_uring_sqe traced_sqe;
 static unsigned traced_sqes;
@@ -91,15 +91,6 @@ typedef struct Expected {
     int call_flags;
 } Expected;
 
-static void note_done(AioIo *io)
-{
-}
-
-static bool is_done(const AioIo *io)
-{
-    return io->result != AIO_IO_IN_PROGRESS;
-}
-
 static void check(AioContext *ctx, AioIo *io, const Expected *expected)
 {
     traced_sqes = 0;
@@ -120,13 +111,6 @@ static void check(AioContext *ctx, AioIo *io, const Expected *expected)
         g_assert_cmpstr(traced_call, ==, expected->call);
         g_assert_cmpint(traced_flags, ==, expected->call_flags);
     }
-}
-
-static int temp_file(size_t size)
-{
-    int fd = test_temp_file(size, 0);
-    g_assert_cmpint(fd, >=, 0);
-    return fd;
 }
 
 static void test_kinds(void)
