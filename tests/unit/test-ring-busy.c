@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "aio/ring-internal.h"
+#include "ring-util.h"
 
 /* A read of an eventfd: in the kernel until somebody writes to it. */
 typedef struct EventRead {
@@ -39,11 +40,6 @@ static void event_read_finish(EventRead *event)
     const uint64_t one = 1;
 
     g_assert_cmpint(write(event->fd, &one, sizeof(one)), ==, sizeof(one));
-}
-
-static void prepare_nop(struct io_uring_sqe *sqe, void *opaque)
-{
-    io_uring_prep_nop(sqe);
 }
 
 static void instant_done(CqeHandler *handler)
