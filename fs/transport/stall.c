@@ -12,6 +12,9 @@ void fs_stall_init(FsStall *stall)
 void fs_stall_registered(FsStall *stall)
 {
     stall->in_kernel++;
+    /* takes nothing out, and hides that the others have been filled, one of them last */
+    stall->exhausted = true;
+    stall->last_stays = false;
 }
 
 uint64_t fs_stall_committed(FsStall *stall)

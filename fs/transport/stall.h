@@ -12,11 +12,12 @@
  * waits here, as a lock waits for the unlock.
  *
  * Requests may wait from the moment when the last entry in the kernel was
- * filled ("exhausted"), or before the first was registered. That they do not is
- * proved by an entry that was committed last and is still in the kernel a tick
- * later. Without progress or proof for a tick, the queue needs a nudge, which
- * is a request of no meaning whose answer is committed at once, and before that
- * an entry for it.
+ * filled ("exhausted"), and before an entry was registered: those that were
+ * there may all have been filled by then, though the owner has not seen it. That
+ * they do not is proved by an entry that was committed last, after that, and is
+ * still in the kernel a tick later. Without progress or proof for a tick, the
+ * queue needs a nudge, which is a request of no meaning whose answer is
+ * committed at once, and before that an entry for it.
  *
  * Where answers are due by themselves, it is most likely a disk that the queue waits for. Then the
  * owner may say that it is patient, because each entry is memory: the queue gets the same only

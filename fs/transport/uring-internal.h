@@ -152,7 +152,7 @@ void fs_uring_memory_leave(FsUring *uring);
 
 /* --- uring-still.c --- */
 
-/** An entry of @queue has come back: look after it, if that was the last. */
+/** An entry of @queue has come back or been added: look after it, if requests may wait in it. */
 void fs_uring_watch(FsUring *uring, const FsUringQueue *queue);
 
 /** FsUring.tick. */

@@ -3,7 +3,7 @@
  * Queues of FUSE over io_uring that stand still: they get an entry and a nudge.
  *
  * How it works: requests that wait for a lock must not keep out the unlock. When
- * the last entry of a queue has been filled, a timer looks at it until stall.h
+ * the last entry of a queue has been filled, or one added, a timer looks at it until stall.h
  * finds that nothing waits there; nudge.h tells why an entry alone is not enough.
  */
 #include "fs/transport/nudge.h"

@@ -45,6 +45,7 @@ static void uring_offloaded(FsTransport *transport, FsRequest *request)
         queue->offloaded++;
         if (queue->entries - queue->offloaded < uring->depth) {
             (void)fs_uring_add_entry(uring, queue); /* no memory: the tick tries again if need be */
+            fs_uring_watch(uring, queue);
         }
     }
 }

@@ -100,6 +100,50 @@ for pid in "${waiters[@]}"; do
 done
 unmount
 
+note "the same, all at once, while the worker is off: what came behind them is found"
+serve_with Y --transport=uring --uring-depth=2 -o locks=remote
+python "$MNT" "${DAEMON[$MNT]}" "/sys/fs/fuse/connections/$(connection_of)/waiting" $((20 * CASE_SCALE)) <<'PYTHON'
+mount, daemon, waiting, patience = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+os.sched_setaffinity(0, {0})  # one queue
+
+
+def wait_until(condition, what):
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            os.kill(daemon, signal.SIGCONT)
+            print(f"{what}: {requests()} requests wait", flush=True)
+            os._exit(1)
+        time.sleep(0.01)
+
+
+def requests():
+    return int(open(waiting).read())
+
+
+def start(function, *arguments):
+    thread = threading.Thread(target=function, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+files = [os.open(f"{mount}/lock", os.O_RDWR) for _ in range(7)]
+numbers = os.open(f"{mount}/numbers", os.O_RDONLY | os.O_DIRECT)
+fcntl.flock(files[0], fcntl.LOCK_EX)
+wait_until(lambda: requests() == 0, "before")
+time.sleep(0.3)  # it has seen that nothing waits
+os.kill(daemon, signal.SIGSTOP)
+waiters = [start(fcntl.flock, file, fcntl.LOCK_SH) for file in files[1:]]
+wait_until(lambda: requests() == len(waiters), "locks")
+reader = start(os.preadv, numbers, [mmap.mmap(-1, 4096)], 0)
+wait_until(lambda: requests() == len(waiters) + 1, "read")
+os.kill(daemon, signal.SIGCONT)
+wait_until(lambda: not reader.is_alive(), "the read hangs")
+fcntl.flock(files[0], fcntl.LOCK_UN)
+wait_until(lambda: not any(thread.is_alive() for thread in waiters), "a lock hangs")
+PYTHON
+unmount
+
 # Takes a CPU from the whole machine for a moment: by hand, CPU_OFFLINE=1.
 CPU=/sys/devices/system/cpu/cpu1
 if [ -n "${CPU_OFFLINE-}" ] && [ -e $CPU/online ]; then

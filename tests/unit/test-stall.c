@@ -2,6 +2,8 @@
 /* Requests that wait in a queue of FUSE over io_uring (fs/transport/stall.c). */
 #include "fs/transport/stall.h"
 
+#include <string.h>
+
 #include <glib.h>
 
 /* A queue as the kernel keeps it: what waits, and the number of each free entry. */
@@ -145,6 +147,39 @@ static void test_free_entries_and_waiting(void)
     g_array_unref(kernel.free_entries);
 }
 
+/* Nor do those that are added for filled ones which the owner sees one by one. */
+static void test_added_before_the_last_is_seen(void)
+{
+    FsStall stall;
+    Kernel kernel;
+    uint64_t filled[4];
+    unsigned ticks = 0;
+
+    kernel_init(&kernel, &stall, G_N_ELEMENTS(filled));
+    arrive(&kernel, &stall);
+    commit(&kernel, &stall);
+    while (stall.exhausted) {
+        tick(&kernel, &stall);
+    }
+    /* more arrive than there are entries, before any is seen; each is held, and another added */
+    memcpy(filled, kernel.free_entries->data, sizeof(filled));
+    g_array_set_size(kernel.free_entries, 0);
+    kernel.waiting = 3;
+    for (unsigned i = 0; i < G_N_ELEMENTS(filled); i++) {
+        fs_stall_filled(&stall, filled[i]);
+        register_entry(&kernel, &stall);
+    }
+    while (kernel.waiting > 0) {
+        tick(&kernel, &stall);
+        g_assert_cmpuint(++ticks, <, 100);
+    }
+    while (stall.exhausted) {
+        tick(&kernel, &stall);
+        g_assert_cmpuint(++ticks, <, 200);
+    }
+    g_array_unref(kernel.free_entries);
+}
+
 /* Many more requests than entries, but answers follow: nothing is needed. */
 static void test_busy(void)
 {
@@ -215,6 +250,7 @@ int main(int argc, char **argv)
     g_test_add_func("/stall/quiet", test_quiet);
     g_test_add_func("/stall/all-held", test_all_held);
     g_test_add_func("/stall/free-entries-and-waiting", test_free_entries_and_waiting);
+    g_test_add_func("/stall/added-before-the-last-is-seen", test_added_before_the_last_is_seen);
     g_test_add_func("/stall/busy", test_busy);
     g_test_add_func("/stall/patience", test_patience);
     return g_test_run();
