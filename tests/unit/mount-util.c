@@ -243,6 +243,11 @@ void test_mount_free(TestMount *test)
     g_free(test->dir);
 }
 
+gboolean test_mount_tick(gpointer opaque)
+{
+    return G_SOURCE_CONTINUE;
+}
+
 void test_mount_down(TestMount *test)
 {
     fs_session_stop(test->session);
@@ -293,24 +298,15 @@ TestProcess *test_client_start(const char *name, const char *first, ...)
     return process;
 }
 
-static gboolean tick(gpointer opaque)
-{
-    return G_SOURCE_CONTINUE;
-}
-
 void test_client_wait_started(TestProcess *process)
 {
     char line[2];
     ssize_t got;
-    guint timer = g_timeout_add(2, tick, NULL);
 
     g_assert_cmpint(fcntl(process->output, F_SETFL, O_NONBLOCK), ==, 0);
-    do {
-        g_main_context_iteration(NULL, TRUE);
-        got = read(process->output, line, sizeof(line));
-    } while (got < 0 && errno == EAGAIN);
+    test_mount_poll_until((got = read(process->output, line, sizeof(line))) >= 0 ||
+                          errno != EAGAIN);
     g_assert_cmpint(got, ==, 1);
-    g_source_remove(timer);
 }
 
 void test_client_release(TestProcess *process)

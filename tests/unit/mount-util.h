@@ -79,6 +79,15 @@ void test_mount_start(TestMount *mount);
         }                                                                                          \
     } while (0)
 
+/** The same where nothing announces it. */
+#define test_mount_poll_until(condition)                                                           \
+    do {                                                                                           \
+        guint timer_ = g_timeout_add(2, test_mount_tick, NULL);                                    \
+        test_mount_until(condition);                                                               \
+        g_source_remove(timer_);                                                                   \
+    } while (0)
+gboolean test_mount_tick(gpointer opaque); /**< a GSourceFunc for ever */
+
 /** Stop if need be, wait until it has ended, free the session, remove the directory. */
 void test_mount_down(TestMount *test);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the clients of test-session do with a mount: see session-clients.h. */
+/* What the clients of a session's tests do with a mount: see session-clients.h. */
 #include "session-clients.h"
 
 #include <dirent.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/** The clients of test-session: programs that use a mount, each in a process of its own. */
+/** The clients of a session's tests: they use a mount, each in a process of its own. */
 #ifndef SLUICE_TEST_SESSION_CLIENTS_H
 #define SLUICE_TEST_SESSION_CLIENTS_H
 
