@@ -139,8 +139,7 @@ int aio_ring_submit(AioRing *ring)
 
     aio_ring_assert_owner(ring);
     ring_refill(ring);
-    while (ring_queued(ring) > 0) {
-        unsigned queued = ring_queued(ring);
+    for (unsigned queued; (queued = ring_queued(ring)) > 0;) {
         int ret = ring->submit(&ring->uring);
         aio_counter_add(&ring->counters->enters, 1);
         if (ret == 0 && (ring->setup_flags & IORING_SETUP_SQPOLL) && ring_queued(ring) == 0) {

@@ -58,6 +58,7 @@ struct FsSession {
     GSource *events_source; /* dispatches pending_events */
     GSource *timer;         /* bounds STOPPING, ABORTING and ENDING */
     GThread *detach_threads[2];
+    int abort_fd; /* of the connection; the second of these threads closes it */
 
     /* any thread */
     _Atomic(unsigned) pending_events; /* FsSessionEvent */

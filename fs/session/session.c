@@ -140,7 +140,8 @@ static gpointer abort_thread(gpointer opaque)
 {
     FsSession *session = opaque;
 
-    fs_mount_abort(session->mountpoint, session->device, fuse_session_fd(session->fuse));
+    fs_mount_abort(session->mountpoint, session->device, session->abort_fd);
+    close(session->abort_fd);
     fs_mount_detach(session->mountpoint, session->device);
     return NULL;
 }
@@ -152,6 +153,9 @@ static void run_detach(FsSession *session, unsigned slot)
 
     if (session->detach_threads[slot] == NULL && session->mountpoint != NULL &&
         session->device != 0 && !connection_is_gone(session)) {
+        if (slot == 1) { /* the session's own may be let go meanwhile (drop_connection()) */
+            session->abort_fd = fcntl(fuse_session_fd(session->fuse), F_DUPFD_CLOEXEC, 0);
+        }
         session->detach_threads[slot] = g_thread_new("unmount", functions[slot], session);
     }
 }
@@ -512,7 +516,7 @@ static void add_worker_stats(FsWorker *worker, FsSessionStats *stats)
     AioStats aio;
 
     stats->in_flight += fs_worker_in_flight(worker);
-    /* what follows from something is read before it, and never ahead of it */
+    /* what follows from something is read before it: hardly ever ahead of it */
     stats->replies += atomic_load_explicit(&worker->answered, memory_order_acquire) +
                       atomic_load_explicit(&worker->answered_elsewhere, memory_order_acquire);
     stats->requests += atomic_load_explicit(&worker->received, memory_order_acquire);

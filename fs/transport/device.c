@@ -471,7 +471,7 @@ static int device_send(FsTransport *transport, const struct iovec *iov, int coun
 static void device_get_stats(FsTransport *transport, FsTransportStats *stats)
 {
     FsDevice *device = device_of(transport);
-    /* the part first: never more than the whole */
+    /* the part first: hardly ever more than the whole */
     stats->eagain = atomic_load_explicit(&device->eagain, memory_order_acquire);
     stats->reads = atomic_load_explicit(&device->reads, memory_order_relaxed);
     stats->writes = atomic_load_explicit(&device->writes, memory_order_relaxed);

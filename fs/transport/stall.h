@@ -35,7 +35,7 @@
 typedef struct FsStall {
     unsigned in_kernel; /**< entries */
     bool exhausted;     /**< requests may wait */
-    bool last_stays;    /**< what was committed last is in the kernel */
+    bool last_stays;    /**< what was committed last, after all were registered, is in the kernel */
     uint64_t commits;   /**< ever */
     uint64_t commits_before;
     int64_t still_since; /**< time of the first tick without progress; 0: none yet */

@@ -121,6 +121,10 @@ def requests():
     return int(open(waiting).read())
 
 
+def is_stopped():
+    return "State:\tT" in open(f"/proc/{daemon}/status").read()
+
+
 def start(function, *arguments):
     thread = threading.Thread(target=function, args=arguments, daemon=True)
     thread.start()
@@ -133,6 +137,7 @@ fcntl.flock(files[0], fcntl.LOCK_EX)
 wait_until(lambda: requests() == 0, "before")
 time.sleep(0.3)  # it has seen that nothing waits
 os.kill(daemon, signal.SIGSTOP)
+wait_until(is_stopped, "stop")
 waiters = [start(fcntl.flock, file, fcntl.LOCK_SH) for file in files[1:]]
 wait_until(lambda: requests() == len(waiters), "locks")
 reader = start(os.preadv, numbers, [mmap.mmap(-1, 4096)], 0)

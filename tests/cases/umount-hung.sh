@@ -14,6 +14,12 @@ resume() {
     expect_daemon_status '0|2'
 }
 
+# stop PID: stop a daemon and wait until it has.
+stop() {
+    kill -STOP "$1"
+    wait_for 20 grep -q '^State:.T' "/proc/$1/status" || fail "it does not stop"
+}
+
 # requests_wait: somebody waits for the daemon of $MNT.
 requests_wait() {
     [ "$(cat "/sys/fs/fuse/connections/$(connection_of)/waiting")" -gt 0 ]
@@ -22,7 +28,7 @@ requests_wait() {
 note "stopped, idle: unmounted, but it does not exit in time"
 mount_passthrough
 pid=${DAEMON[$MNT]}
-kill -STOP "$pid"
+stop "$pid"
 expect_fail 'the time is over and the daemon .* still runs' "$SLUICEFS" umount --timeout=3 "$MNT"
 resume "$pid"
 is_mounted && fail "still mounted"
@@ -30,7 +36,7 @@ is_mounted && fail "still mounted"
 note "stopped, with a client that waits for it: only --force helps"
 mount_passthrough
 pid=${DAEMON[$MNT]}
-kill -STOP "$pid"
+stop "$pid"
 ls "$MNT" 2>"$CASE_DIR/client" >&2 &
 client=$!
 wait_for 20 requests_wait || fail "no request of the client"

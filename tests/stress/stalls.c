@@ -24,22 +24,25 @@
 #define SHORT_DEFAULT  2000
 #define LONG_DEFAULT   100000
 
+/* What is called by the calls that the compiler puts in has none itself. */
+#define UNCALLED __attribute__((no_instrument_function))
+
 static unsigned short_one_in = SHORT_DEFAULT, long_one_in = LONG_DEFAULT;
 
-static unsigned number_of(const char *name, unsigned otherwise)
+UNCALLED static unsigned number_of(const char *name, unsigned otherwise)
 {
     const char *text = getenv(name);
     return text ? (unsigned)strtoul(text, NULL, 10) : otherwise;
 }
 
-__attribute__((constructor)) static void read_environment(void)
+__attribute__((constructor)) UNCALLED static void read_environment(void)
 {
     short_one_in = number_of("SLUICE_STALL_SHORT", SHORT_DEFAULT);
     long_one_in = number_of("SLUICE_STALL_LONG", LONG_DEFAULT);
 }
 
 /* xorshift (Marsaglia 2003). */
-static uint64_t next_random(void)
+UNCALLED static uint64_t next_random(void)
 {
     static _Thread_local uint64_t state;
     if (state == 0) {
@@ -53,12 +56,12 @@ static uint64_t next_random(void)
     return state;
 }
 
-static bool is_one_in(uint64_t random, unsigned count)
+UNCALLED static bool is_one_in(uint64_t random, unsigned count)
 {
     return count > 0 && random % count == 0;
 }
 
-static void maybe_stall(void)
+UNCALLED static void maybe_stall(void)
 {
     const uint64_t random = next_random();
     const uint32_t length = (uint32_t)(random >> 32);
@@ -75,8 +78,8 @@ static void maybe_stall(void)
     errno = saved;
 }
 
-void __cyg_profile_func_enter(void *function, void *caller);
-void __cyg_profile_func_exit(void *function, void *caller);
+UNCALLED void __cyg_profile_func_enter(void *function, void *caller);
+UNCALLED void __cyg_profile_func_exit(void *function, void *caller);
 
 void __cyg_profile_func_enter(void *function, void *caller)
 {

@@ -222,6 +222,7 @@ Control *control_new(dev_t device, ControlAnswer *answer, void *opaque, GError *
     int lock_fd = instance_lock(), fd = listen_at(path, error);
     Control *control;
     struct stat st;
+    const ino_t inode = fd >= 0 && lstat(path, &st) == 0 ? st.st_ino : 0;
 
     instance_unlock(lock_fd);
     if (fd < 0) {
@@ -234,7 +235,7 @@ Control *control_new(dev_t device, ControlAnswer *answer, void *opaque, GError *
         return NULL;
     }
     control = g_new0(Control, 1);
-    control->inode = lstat(path, &st) == 0 ? st.st_ino : 0;
+    control->inode = inode;
     control->path = g_steal_pointer(&path);
     control->answer = answer;
     control->opaque = opaque;

@@ -42,6 +42,10 @@
 #include "fs/fdinfo.h"
 #include "tools/sluicefs/printable.h"
 
+/* How long the directory is waited for, and how often it is looked at. */
+#define LOCK_TRIES   1000
+#define LOCK_STEP_US 5000
+
 #define LOSS     "lost="
 #define LOSS_MAX 16384 /* bytes at the end of an entry that are looked at for it */
 
@@ -136,13 +140,16 @@ char **instance_sockets(uid_t owner, dev_t device)
     return paths;
 }
 
-/* Keep others of this user out of the directory: a descriptor to close; -1: go on without. */
+/*
+ * Keep others of this user out of the directory: a descriptor to close; -1: go on without. A
+ * process that was stopped with it keeps nobody from ending.
+ */
 static int lock_directory(int dir_fd)
 {
     int fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
-    if (fd >= 0) {
-        flock(fd, LOCK_EX);
+    for (unsigned i = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && i < LOCK_TRIES; i++) {
+        g_usleep(LOCK_STEP_US);
     }
     return fd;
 }
