@@ -39,7 +39,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -51,6 +50,7 @@
 #include "aio/error.h"
 #include "aio/handler.h"
 #include "aio/timer.h"
+#include "fs/session/mount.h"
 #include "fs/session/request-internal.h"
 #include "fs/transport/arrivals.h"
 #include "fs/transport/burst.h"
@@ -174,12 +174,6 @@ static void device_closed(FsDevice *device, int error)
 
 typedef enum ReadResult { READ_REQUEST, READ_NOTHING, READ_INTERRUPTED, READ_CLOSED } ReadResult;
 
-static bool polls_gone(int fd)
-{
-    struct pollfd pollfd = {.fd = fd};
-    return poll(&pollfd, 1, 0) == 1 && pollfd.revents & POLLERR;
-}
-
 /** Whether @in (of @length bytes, not checked yet) moves more than a little. */
 static bool is_long(const struct fuse_in_header *in, size_t length)
 {
@@ -205,7 +199,7 @@ static ReadResult read_request(FsDevice *device)
             return READ_NOTHING;
         case ECONNABORTED:
             if (!device->gone) {
-                device->gone = polls_gone(device->fd);
+                device->gone = fs_mount_is_gone(device->fd);
                 return READ_INTERRUPTED;
             }
             device_closed(device, ECONNABORTED);

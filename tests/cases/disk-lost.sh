@@ -55,6 +55,5 @@ dd if=data of="$MNT/disk" bs=64K seek=512 conv=notrunc status=none
 cmp -n $((48 * 65536)) -i 0:$((512 * 65536)) data "$device"
 losetup -d "$device"
 trap - EXIT
-detached() { [ -z "$(losetup -j small/device)" ]; }
-wait_for 20 detached || fail "the loop device stays"
+wait_for 20 is_detached small/device || fail "the loop device stays"
 wait_for 20 umount small || fail "the file of the loop device stays open"
